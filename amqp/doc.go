@@ -1,0 +1,19 @@
+// Package amqp is AMQP 0-9-1 on the wire and nothing else: frames, methods,
+// content properties, field tables and reply codes. It opens no socket, starts no
+// goroutine and logs nothing.
+//
+// A frame is
+//
+//	0      1         3             7                  7+size
+//	+------+---------+-------------+  +------------+  +-----+
+//	| type | channel |    size     |  |  payload   |  | end |
+//	+------+---------+-------------+  +------------+  +-----+
+//	 octet   short        long          size octets    0xCE
+//
+// with all integers big-endian.
+//
+// Decoding walks a slice with a cursor and encoding appends to one. What a decoded
+// value borrows from its input is said where it is declared: BasicPublish and a
+// Frame's payload alias the bytes they were read from and are valid until those are
+// reused; everything else owns its memory.
+package amqp
