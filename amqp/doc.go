@@ -17,3 +17,5 @@
 // Frame's payload alias the bytes they were read from and are valid until those are
 // reused; everything else owns its memory.
 package amqp
+
+//go:generate go run ./internal/specgen

@@ -13,15 +13,25 @@ type Error struct {
 	ClassID  uint16 // the offending method, or 0 when none is to blame
 	MethodID uint16
 	Hard     bool // closes the connection; otherwise only the channel
+
+	blameless bool // no method is to blame, and On shall not find one
 }
 
 func (e *Error) Error() string { return e.Text }
 
-// On names the method that caused the error. An error that already names one keeps it.
+// On names the method that caused the error. An error that already names one, or that
+// came from OnNone, keeps what it has.
 func (e *Error) On(class, method uint16) *Error {
-	if e.ClassID == 0 && e.MethodID == 0 {
+	if e.ClassID == 0 && e.MethodID == 0 && !e.blameless {
 		e.ClassID, e.MethodID = class, method
 	}
+	return e
+}
+
+// OnNone says that the error is reported with class and method 0, as RabbitMQ reports
+// broken frames, malformed names (W-28) and some limits. A later On leaves it so.
+func (e *Error) OnNone() *Error {
+	e.ClassID, e.MethodID, e.blameless = 0, 0, true
 	return e
 }
 
