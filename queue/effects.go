@@ -1,0 +1,132 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/leveretmq/leveret/message"
+)
+
+// Effects is what calls on queues want done once their locks are let go. One Effects
+// serves a whole batch and is reused. Whoever made the calls carries it out: letters
+// are published, queues deleted, consumers told, timers set, transfers settled, the
+// store's backlog adjusted, and at the very end everyone in Wakes woken.
+type Effects struct {
+	// Wakes are writers that were given something to send.
+	Wakes message.Wakes
+	// Letters are queues that put dead letters into their outbox (TakeLetters).
+	Letters []*Queue
+	// Cancelled are consumers whose queue is gone and who are to be told.
+	Cancelled []Consumer
+	// Unused are queues to be deleted: auto-delete after their last consumer, or expired.
+	Unused []*Queue
+	// Timers are moments at which a queue has something due.
+	Timers []Timer
+	// Transfers are letters that ended in their last target without being stored there;
+	// Settle them at their source.
+	Transfers []*Transfer
+	// Unstored is by how many bytes the messages waiting for the disk grew or shrank.
+	Unstored int64
+}
+
+// Timer asks for Queue.Expire to be called at At.
+type Timer struct {
+	Queue *Queue
+	At    time.Time
+}
+
+// Transfer follows a dead letter from its source to its targets, so that it is settled
+// at the source no earlier than it is safe at the targets (S-9). Like a Confirm it is
+// born with one hold, the carrier's own.
+type Transfer struct {
+	holds    int32 // guarded by the atomic functions
+	source   *Queue
+	position Position
+}
+
+// Put is what a queue is asked to take.
+type Put struct {
+	Message *message.Message
+	// Confirm is released when the queue has done what the publisher waits for; nil when
+	// nobody waits.
+	Confirm *message.Confirm
+	// Transfer is set on dead letters whose source waits for them.
+	Transfer *Transfer
+}
+
+// Reason says why a message was dead-lettered, in the words of x-death (DLX-1).
+type Reason uint8
+
+// The reasons for dead-lettering.
+const (
+	Rejected Reason = iota
+	Expired
+	MaxLength
+	DeliveryLimit
+)
+
+func (r Reason) String() string {
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[r]
+}
+
+// Letter is a dead message on its way out of a queue. Whoever carries it publishes it
+// to Exchange, giving every target Confirm and Transfer, and then calls Done.
+type Letter struct {
+	Message *message.Message
+	Reason  Reason
+	At      time.Time // when it died
+	// Exchange and RoutingKey are the queue's dead-letter arguments at the time of death;
+	// HasRoutingKey tells whether the key replaces the message's own (DLX-3).
+	Exchange      string
+	RoutingKey    string
+	HasRoutingKey bool
+	// Confirm is the publisher's, when the message died before it was stored: its targets
+	// take over what the publisher waits for. May be nil.
+	Confirm *message.Confirm
+	// Transfer settles the message at its source. It is nil when the message was never to
+	// be stored.
+	Transfer *Transfer
+}
+
+// Position names one message of one queue, as long as it is out for delivery.
+type Position struct {
+	Seq   uint64
+	Slot  uint32
+	Level uint8
+}
+
+// Delivery is a message handed to a consumer or a get.
+type Delivery struct {
+	Message  *message.Message
+	Position Position
+	// Count is how often the message came back before; queues that report it as
+	// x-delivery-count set ShowCount (QQ-1).
+	Count       uint32
+	ShowCount   bool
+	Redelivered bool
+}
+
+// Consumer is who the queue delivers to. It must be comparable and is the same value in
+// every call. Deliver is called with the queue locked, must not call back, and reports
+// false when there is no room (prefetch, or an outbound buffer that has grown too
+// long); the queue then leaves the consumer alone until Resume, or until a message of
+// its is settled. Whoever must be woken is added to out.Wakes.
+type Consumer interface {
+	Deliver(d Delivery, out *Effects) bool
+}
+
+// ConsumeOptions are the flags and arguments of basic.consume.
+type ConsumeOptions struct {
+	NoAck     bool // settled when delivered
+	Exclusive bool // no other consumer beside it (CON-3)
+	Priority  int32
+}
+
+// Stats are a queue's counters at one moment.
+type Stats struct {
+	Ready, Unacknowledged, Consumers int64
+	ReadyBytes, UnacknowledgedBytes  int64
+	// Totals since the queue was declared or restored.
+	Published, DeliveredAck, DeliveredNoAck, GetAck, GetNoAck uint64
+	Redelivered, Acknowledged                                 uint64
+	DeadLettered                                              [4]uint64 // by Reason
+}

@@ -1,0 +1,61 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+)
+
+// Spec is what a queue was declared as: what a client asks for, what is compared on
+// redeclaration, what is stored, listed and exported.
+type Spec struct {
+	VHost      string
+	Name       string
+	Durable    bool // survives a restart; exclusive queues never do
+	Exclusive  bool
+	AutoDelete bool
+	Arguments  amqp.Table
+}
+
+// Type is the value of x-queue-type.
+type Type uint8
+
+// The queue types served. Quorum queues run on the same engine with quorum's defaults.
+const (
+	Classic Type = iota
+	Quorum
+)
+
+func (t Type) String() string { return [...]string{"classic", "quorum"}[t] }
+
+// Overflow is what happens when a publish would exceed a length limit (LEN-2 to LEN-4).
+type Overflow uint8
+
+// The values of x-overflow.
+const (
+	DropHead Overflow = iota
+	RejectPublish
+	RejectPublishDLX
+)
+
+// None is the value of a limit that is not set.
+const None = -1
+
+// Options are a queue's arguments, resolved: what the queue acts on. The queue never
+// hears where they came from.
+type Options struct {
+	Type           Type
+	MessageTTL     time.Duration // None when not set; 0 is a valid TTL (TTL-4)
+	Expires        time.Duration // the queue goes after this long without use; None when not set
+	MaxLength      int64         // ready messages; None when not set
+	MaxLengthBytes int64         // bytes of ready bodies; None when not set
+	Overflow       Overflow
+	// DeadLetter tells whether there is a dead-letter exchange; "" is the default exchange.
+	DeadLetter           bool
+	DeadLetterExchange   string
+	DeadLetterRoutingKey string
+	HasDeadLetterKey     bool
+	MaxPriority          uint8 // 0 for no priorities
+	SingleActiveConsumer bool
+	DeliveryLimit        int64 // returns before a message is dead-lettered; None for no limit
+}

@@ -1,0 +1,81 @@
+// Package topology is the written form of everything declared: the records that the
+// broker hands to its store and gets back at start. A record holds the very value that
+// a client declared, and the incarnation numbers that tell a thing from its successor
+// of the same name. It decides nothing.
+package topology
+
+import (
+	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/queue"
+)
+
+// Record is one declared thing: VHost, User, Permission, Exchange, Queue or Binding.
+type Record interface{ record() }
+
+// VHost is a virtual host.
+type VHost struct{ Name string }
+
+// User is a user.
+type User struct{ auth.User }
+
+// Permission is what a user may do in a virtual host.
+type Permission struct{ auth.Permission }
+
+// Exchange is a durable exchange.
+type Exchange struct {
+	ID   uint64
+	Spec exchange.Spec
+}
+
+// Queue is a durable queue.
+type Queue struct {
+	ID   queue.ID
+	Spec queue.Spec
+}
+
+// Binding is a binding between two durable ends. One whose ids are not those of the
+// things it names is garbage: it belonged to a predecessor (S-5).
+type Binding struct {
+	VHost         string
+	SourceID      uint64
+	DestinationID uint64 // of an exchange or a queue
+	Binding       binding.Binding
+}
+
+func (VHost) record()      {}
+func (User) record()       {}
+func (Permission) record() {}
+func (Exchange) record()   {}
+func (Queue) record()      {}
+func (Binding) record()    {}
+
+// Unit is a set of changes that become durable together or not at all. A delete needs
+// only what identifies the thing: names for users and virtual hosts, and names and ids
+// for the others.
+type Unit struct {
+	Puts    []Record
+	Deletes []Record
+}
+
+// Catalog is everything declared, as found at start.
+type Catalog struct {
+	VHosts      []VHost
+	Users       []User
+	Permissions []Permission
+	Exchanges   []Exchange
+	Queues      []Queue
+	Bindings    []Binding
+}
+
+// Store keeps the records.
+type Store interface {
+	// NextID returns a number that was never returned before, in this run or an earlier
+	// one of the same store.
+	NextID() uint64
+	// Write makes a unit durable and then calls done, from the committer and in the order
+	// of the calls. Nothing that is collected into a commit is confirmed before the units
+	// written ahead of it are on disk (S-3). Write itself does not wait.
+	Write(u Unit, done func(error))
+}
