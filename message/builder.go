@@ -67,8 +67,8 @@ func (b *Builder) Message() (*Message, error) {
 	}
 	m.Persistent = view.DeliveryMode == 2
 	m.Priority = view.Priority
-	if view.HasExpiration {
-		if m.Expiration, err = ParseExpiration(string(view.Expiration)); err != nil {
+	if view.Has(amqp.FlagExpiration) {
+		if m.Expiration, err = ParseExpiration(view.Expiration); err != nil {
 			return nil, err
 		}
 	}
