@@ -1,0 +1,136 @@
+package exchange
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/message"
+)
+
+// Type is the way an exchange routes. It has no lock of its own: the Exchange lets any
+// number of Routes run at once, and Bind and Unbind only alone.
+type Type interface {
+	// ValidateBinding says why b may not be made, as an *amqp.Error, or nil.
+	ValidateBinding(b binding.Binding) error
+	// Bind lets what matches b go to d. b was validated and is new.
+	Bind(b binding.Binding, d *binding.Destination)
+	// Unbind takes back a Bind.
+	Unbind(b binding.Binding, d *binding.Destination)
+	// Route appends to dst where m goes by one of its routing keys, each destination once.
+	Route(m *message.Message, key string, dst []*binding.Destination) []*binding.Destination
+}
+
+// Exchange is one exchange and what is bound to it. All methods may be called from any
+// goroutine.
+type Exchange struct {
+	spec    Spec
+	keyless bool // its type looks at no routing key
+
+	// PublishedIn counts messages that came to be routed here, from a publisher, a
+	// dead-lettering queue or another exchange; PublishedOut the destinations they had.
+	PublishedIn  atomic.Uint64
+	PublishedOut atomic.Uint64
+
+	mu  sync.RWMutex // guards the type's bindings
+	typ Type
+}
+
+// New makes an exchange without bindings, or says that there is no such type (ERR-23).
+func New(s Spec) (*Exchange, error) {
+	t, err := typeNamed(s.Type)
+	if err != nil {
+		return nil, err
+	}
+	return &Exchange{spec: s, keyless: t.keyless, typ: t.make()}, nil
+}
+
+// Spec returns what the exchange was declared as.
+func (x *Exchange) Spec() Spec { return x.spec }
+
+// Name returns the exchange's name, "" for the default exchange.
+func (x *Exchange) Name() string { return x.spec.Name }
+
+// ValidateBinding says why b may not be made, as an *amqp.Error (ERR-24), or nil.
+func (x *Exchange) ValidateBinding(b binding.Binding) error { return x.typ.ValidateBinding(b) }
+
+// Bind lets messages that match b go to d from now on. b was validated, and a
+// binding.Set has said that it is new: binding twice takes two Unbinds.
+func (x *Exchange) Bind(b binding.Binding, d *binding.Destination) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.typ.Bind(b, d)
+}
+
+// Unbind takes back a Bind. Of a binding that was never made it does nothing.
+func (x *Exchange) Unbind(b binding.Binding, d *binding.Destination) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.typ.Unbind(b, d)
+}
+
+// Route appends to dst the destinations of m, by its routing key and those of its CC and
+// BCC headers, each destination once (EX-37). What is in dst already is left alone and not
+// compared with; a caller that follows several exchanges uses binding.Compact for that.
+func (x *Exchange) Route(m *message.Message, dst []*binding.Destination) []*binding.Destination {
+	start := len(dst)
+	x.mu.RLock()
+	dst = x.typ.Route(m, m.RoutingKey, dst)
+	if m.More != nil && !x.keyless {
+		first := len(dst)
+		for _, key := range m.More.CC {
+			dst = x.typ.Route(m, key, dst)
+		}
+		for _, key := range m.More.BCC {
+			dst = x.typ.Route(m, key, dst)
+		}
+		if len(dst) > first {
+			dst = binding.Compact(dst, start)
+		}
+	}
+	x.mu.RUnlock()
+	x.PublishedIn.Add(1)
+	x.PublishedOut.Add(uint64(len(dst) - start))
+	return dst
+}
+
+// CheckType refuses a type that there is none of (ERR-23). RabbitMQ closes the connection
+// for it up to 3.10 and the channel since; this is the channel.
+func CheckType(name string) error {
+	_, err := typeNamed(name)
+	return err
+}
+
+func typeNamed(name string) (typeEntry, error) {
+	for _, t := range types {
+		if t.name == name {
+			return t, nil
+		}
+	}
+	return typeEntry{}, amqp.PreconditionFailed("unknown exchange type '%s'", name)
+}
+
+// typeEntry is a row of the table of types.
+type typeEntry struct {
+	name    string
+	keyless bool // routes alike whatever the routing key is
+	make    func() Type
+}
+
+// types is every exchange type, in the order they are listed to clients.
+var types = [...]typeEntry{
+	{name: "direct", make: func() Type { return new(direct) }},
+	{name: "fanout", make: func() Type { return new(fanout) }, keyless: true},
+	{name: "headers", make: func() Type { return new(headers) }, keyless: true},
+	{name: "topic", make: func() Type { return new(topic) }},
+}
+
+// Types returns the names of all exchange types.
+func Types() []string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = t.name
+	}
+	return names
+}
