@@ -1,0 +1,97 @@
+package queue
+
+import "github.com/leveretmq/leveret/message"
+
+// Collect hands over what is not stored yet and still wanted. It takes pointers only;
+// the committer encodes them after the lock is let go (S-23).
+func (q *Queue) Collect(b *Batch) (more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.levels {
+		lv := &q.levels[i]
+		p := &lv.pending
+		for n := len(p.puts) - p.start; p.collected < n; p.collected++ {
+			w := &p.puts[p.start+p.collected]
+			if w.message == nil {
+				continue
+			}
+			if b.Full() {
+				return true // and stay enlisted
+			}
+			w.group = b.Group
+			b.Puts = append(b.Puts, StoredPut{
+				Queue:   q.id,
+				Level:   lv.number,
+				Seq:     w.seq,
+				Expiry:  w.expiry,
+				Message: w.message,
+			})
+			b.Bytes += w.message.Size()
+			if w.transfer.last() {
+				b.Transfers = append(b.Transfers, w.transfer)
+			}
+			w.transfer = nil
+		}
+	}
+	q.enlisted = false
+	return false
+}
+
+// CollectSettled hands over the acknowledgement state of every level that has some to
+// write, after settling the letters whose last target is in b.
+func (q *Queue) CollectSettled(b *Batch, done []Position) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.enlistedSettled = true // what is settled here goes into this very state
+	for _, p := range done {
+		// A leaving message is stored or under way, so settling it releases nothing.
+		q.settleLeaving(p, nil)
+	}
+	q.enlistedSettled = false
+	if q.deleted {
+		return
+	}
+	for i := range q.levels {
+		lv := &q.levels[i]
+		if !lv.dirty {
+			continue
+		}
+		b.States = append(b.States, State{
+			Queue:       q.id,
+			Level:       lv.number,
+			Head:        lv.acks.head,
+			Next:        lv.next,
+			DeliveredTo: lv.deliveredTo,
+			HadConsumer: q.hadConsumer,
+			Pages:       lv.acks.changed(nil),
+			DeadPages:   lv.acks.head / PagePositions,
+			Settled:     lv.settled,
+		})
+		lv.settled, lv.dirty = nil, false
+	}
+}
+
+// Stored tells that a commit is on disk. What was settled while it was under way goes
+// into the next acknowledgement state.
+func (q *Queue) Stored(group uint64, wakes *message.Wakes) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.levels {
+		lv := &q.levels[i]
+		p := &lv.pending
+		for p.start < len(p.puts) {
+			w := &p.puts[p.start]
+			if w.message != nil && (w.group == 0 || w.group > group) {
+				break
+			}
+			if w.message != nil {
+				w.confirm.Release(wakes)
+				if w.settled && !q.deleted {
+					lv.stored(w.seq)
+					q.settledSome(lv)
+				}
+			}
+			p.shift()
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package queue
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+)
+
+// DeleteOptions are the conditions of queue.delete.
+type DeleteOptions struct {
+	IfUnused bool // only without consumers
+	IfEmpty  bool // only without ready messages
+}
+
+// Purge drops every ready message, without dead-lettering, and returns how many there
+// were. Messages that are out or leaving stay (Q-62, S-9).
+func (q *Queue) Purge(now time.Time, out *Effects) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := int(q.readyCount)
+	q.dropReady(out)
+	q.lastUse = now.UnixMilli()
+	return n
+}
+
+func (q *Queue) dropReady(out *Effects) {
+	for i := range q.levels {
+		for lv := &q.levels[i]; lv.count > 0; {
+			p, slot := lv.first(&q.slots)
+			e := *p
+			lv.remove(slot)
+			q.leftReady(lv, e.msg)
+			q.unindex(&e)
+			if slot != noSlot {
+				q.slots.put(slot)
+			}
+			q.settle(lv, &e, out)
+		}
+	}
+}
+
+// Delete ends the queue and returns how many ready messages went with it; nothing is
+// dead-lettered. Its consumers are left in out.Cancelled. Afterwards
+// publishes are accepted and dropped, and settlements ignored. It is refused with 406
+// when a condition does not hold.
+func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.deleted:
+		return 0, nil
+	case o.IfEmpty && q.readyCount > 0:
+		return 0, amqp.PreconditionFailed("%v not empty", q)
+	case o.IfUnused && len(q.consumers) > 0:
+		return 0, amqp.PreconditionFailed("%v in use", q)
+	}
+	q.deleted = true
+	ready = int(q.readyCount)
+	q.forget(out)
+
+	gone := make([]*consumer, 0, len(q.consumers))
+	for _, x := range q.consumers {
+		x.gone = true
+		gone = append(gone, x)
+	}
+	slices.SortFunc(gone, func(a, b *consumer) int { return cmp.Compare(a.joined, b.joined) })
+	for _, x := range gone {
+		out.Cancelled = append(out.Cancelled, x.who)
+	}
+	q.consumers, q.groups, q.exclusive, q.active = nil, nil, nil, nil
+	return ready, nil
+}
+
+// forget lets go of every message. What publishers wait for is released, save for what
+// is under way with a commit: that is released by the commit.
+func (q *Queue) forget(out *Effects) {
+	for i := range q.levels {
+		lv := &q.levels[i]
+		p := &lv.pending
+		for j := range p.puts[p.start:] {
+			w := &p.puts[p.start+j]
+			if w.message == nil || w.group != 0 {
+				continue
+			}
+			w.confirm.Release(&out.Wakes)
+			w.transfer.Release(out)
+			out.Unstored -= int64(w.message.Size())
+			*w = waiting{seq: w.seq}
+		}
+		p.trim()
+		lv.ready, lv.returned, lv.count, lv.settled, lv.dirty = ready{}, nil, 0, nil, false
+	}
+	q.slots, q.deadlines = slots{}, deadlines{}
+	q.readyCount, q.readyBytes, q.unackedCount, q.unackedBytes = 0, 0, 0, 0
+}

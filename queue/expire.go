@@ -1,0 +1,252 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/leveretmq/leveret/message"
+)
+
+// expireAtOnce bounds how many messages one call of Expire ends, so that a million due
+// at the same moment stall nobody for long.
+const expireAtOnce = 1000
+
+// deadline is when a message somewhere in the queue expires. It is stale when the
+// message has left the place it names.
+type deadline struct {
+	at    int64
+	seq   uint64
+	slot  uint32 // noSlot for one in the ready list
+	level uint8
+}
+
+// deadlines is a heap, earliest first, of the deadlines that do not simply rise from the
+// front of the queue to its end. With one time to live for all, the front is always the
+// next to expire and nothing is kept here.
+type deadlines struct {
+	heap []deadline
+	live int // elements that are not stale
+}
+
+// deadline is when m expires if it comes now: the smaller of the queue's time to live
+// and its own (TTL-1). Unix milliseconds, 0 for never.
+func (q *Queue) deadline(ms int64, m *message.Message) int64 {
+	ttl := int64(None)
+	if q.options.MessageTTL >= 0 {
+		ttl = q.options.MessageTTL.Milliseconds()
+	}
+	if m.Expiration != message.NoExpiration && (ttl < 0 || m.Expiration < ttl) {
+		ttl = m.Expiration
+	}
+	if ttl < 0 {
+		return 0
+	}
+	return ms + ttl
+}
+
+// index files e's deadline, unless it comes in the order of the queue.
+func (q *Queue) index(lv *level, e *entry) {
+	if e.expiry == 0 {
+		lv.mixed = true
+		return
+	}
+	if !lv.mixed && e.expiry >= lv.lastExpiry {
+		lv.lastExpiry = e.expiry
+		return
+	}
+	e.flags |= entryIndexed
+	q.deadlines.push(deadline{at: e.expiry, seq: e.seq, slot: noSlot, level: lv.number})
+}
+
+// unindex notes that the place of e's deadline is about to be left.
+func (q *Queue) unindex(e *entry) {
+	if e.flags&entryIndexed == 0 {
+		return
+	}
+	e.flags &^= entryIndexed
+	q.deadlines.live--
+	if h := &q.deadlines; len(h.heap) > 64 && len(h.heap) > 4*h.live {
+		q.sweepDeadlines()
+	}
+}
+
+// sweepDeadlines drops the stale deadlines, so that messages that were consumed long
+// before they were due leave nothing behind.
+func (q *Queue) sweepDeadlines() {
+	old := q.deadlines
+	q.deadlines = deadlines{heap: make([]deadline, 0, 2*old.live)}
+	for _, d := range old.heap {
+		// A message that came back more than once is filed more than once; the flag is
+		// taken away so that it is found only the first time.
+		if e := q.at(d); e != nil {
+			e.flags &^= entryIndexed
+			q.deadlines.push(d)
+		}
+	}
+	for _, d := range q.deadlines.heap {
+		q.place(d).flags |= entryIndexed
+	}
+}
+
+// at returns the ready message a deadline stands for, or nil when it is stale.
+func (q *Queue) at(d deadline) *entry {
+	if e := q.place(d); e != nil && e.flags&entryIndexed != 0 {
+		return e
+	}
+	return nil
+}
+
+// place returns the ready message at the place a deadline names, or nil.
+func (q *Queue) place(d deadline) *entry {
+	if d.slot == noSlot {
+		_, e := q.levels[d.level].ready.find(d.seq)
+		return e
+	}
+	if sl := q.slots.in(slotReturned, Position{Seq: d.seq, Slot: d.slot, Level: d.level}); sl != nil {
+		return &sl.entry
+	}
+	return nil
+}
+
+// Expire ends what is past its deadline, a bounded number at a time, and tells when to
+// call again: at once, later, or never (the zero time). A queue that has been without
+// use for its x-expires is left in out.Unused.
+func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return time.Time{}
+	}
+	ms := now.UnixMilli()
+	left := expireAtOnce
+	left = q.expireIndexed(ms, left, now, out)
+	for i := len(q.levels) - 1; i >= 0; i-- {
+		left = q.expireFront(&q.levels[i], ms, left, now, out)
+	}
+	if due := q.unusedAt(); due != 0 && due <= ms {
+		out.Unused = append(out.Unused, q)
+		q.lastUse = ms // asked once; a use that comes first wins
+	}
+	q.timer = q.due()
+	if left == 0 {
+		q.timer = ms
+	}
+	if q.timer == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(q.timer)
+}
+
+// expireFront ends due messages at the front of a level.
+func (q *Queue) expireFront(lv *level, ms int64, left int, now time.Time, out *Effects) int {
+	for ; left > 0; left-- {
+		e := lv.ready.front()
+		if e == nil || e.expiry == 0 || e.expiry > ms {
+			break
+		}
+		q.killReady(lv, *e, noSlot, Expired, now, out)
+	}
+	return left
+}
+
+// expireIndexed ends due messages wherever they are.
+func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) int {
+	for h := &q.deadlines; left > 0 && len(h.heap) > 0 && h.heap[0].at <= ms; left-- {
+		d := h.heap[0]
+		h.pop()
+		p := q.at(d)
+		if p == nil {
+			continue
+		}
+		lv := &q.levels[d.level]
+		e := *p
+		if d.slot == noSlot {
+			b, at := lv.ready.find(d.seq)
+			lv.ready.removeAt(b, at)
+		} else {
+			q.slots.put(d.slot) // the returned heap skips it
+		}
+		q.leftReady(lv, e.msg)
+		q.unindex(&e)
+		q.kill(lv, &e, Expired, now, out)
+	}
+	return left
+}
+
+// due is the next moment something is due, Unix milliseconds, 0 for never. It may be too
+// early by a message that has left meanwhile, never too late.
+func (q *Queue) due() int64 {
+	due := q.unusedAt()
+	if h := q.deadlines.heap; len(h) > 0 {
+		due = earlier(due, h[0].at)
+	}
+	for i := range q.levels {
+		if lv := &q.levels[i]; lv.count > 0 {
+			if e := lv.ready.front(); e != nil {
+				due = earlier(due, e.expiry)
+			}
+		}
+	}
+	return due
+}
+
+// unusedAt is when the queue is deleted if nobody uses it (TTL-9).
+func (q *Queue) unusedAt() int64 {
+	if q.options.Expires < 0 || len(q.consumers) > 0 {
+		return 0
+	}
+	return q.lastUse + q.options.Expires.Milliseconds()
+}
+
+func earlier(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// askTimer asks for Expire to be called, unless that is asked for early enough already.
+func (q *Queue) askTimer(out *Effects) {
+	if q.deleted {
+		return
+	}
+	if due := q.due(); due != 0 && (q.timer == 0 || due < q.timer) {
+		q.timer = due
+		out.Timers = append(out.Timers, Timer{Queue: q, At: time.UnixMilli(due)})
+	}
+}
+
+func (h *deadlines) push(d deadline) {
+	h.live++
+	h.heap = append(h.heap, d)
+	s := h.heap
+	for i := len(s) - 1; i > 0; {
+		p := (i - 1) / 2
+		if s[p].at <= s[i].at {
+			break
+		}
+		s[p], s[i] = s[i], s[p]
+		i = p
+	}
+}
+
+func (h *deadlines) pop() {
+	s := h.heap
+	n := len(s) - 1
+	s[0] = s[n]
+	s = s[:n]
+	for i := 0; ; {
+		c := 2*i + 1
+		if c >= n {
+			break
+		}
+		if c+1 < n && s[c+1].at < s[c].at {
+			c++
+		}
+		if s[i].at <= s[c].at {
+			break
+		}
+		s[i], s[c] = s[c], s[i]
+		i = c
+	}
+	h.heap = s
+}

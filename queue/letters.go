@@ -1,0 +1,155 @@
+package queue
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// kill ends a message that is in no list: it is dead-lettered, or dropped when the
+// queue has no dead-letter exchange (DLX-2).
+func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effects) {
+	if !q.options.DeadLetter {
+		q.settle(lv, e, out)
+		return
+	}
+	l := Letter{Message: e.msg, Reason: why, At: now}
+	if e.ordinal != 0 {
+		if w := lv.pending.find(e.ordinal); w != nil && w.group == 0 {
+			// Never stored and never to be: its targets take over what waited for it.
+			l.Confirm, l.Transfer = w.confirm, w.transfer
+			out.Unstored -= int64(e.msg.Size())
+			*w = waiting{seq: w.seq}
+			lv.acks.set(e.seq)
+			lv.pending.trim()
+		} else {
+			// On disk, or on its way there: it stays, as leaving, until its targets have it.
+			i, sl := q.slots.take(*e, lv.number)
+			sl.state = slotLeaving
+			l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})
+		}
+	} else if q.durable {
+		lv.acks.set(e.seq)
+	}
+	q.mail(l, out)
+}
+
+// killReady takes a ready message, the one first returned, out of its level and ends it.
+func (q *Queue) killReady(lv *level, e entry, slot uint32, why Reason, now time.Time, out *Effects) {
+	lv.remove(slot)
+	q.leftReady(lv, e.msg)
+	q.unindex(&e)
+	if slot != noSlot {
+		q.slots.put(slot)
+	}
+	q.kill(lv, &e, why, now, out)
+}
+
+// killSlot ends a message that came in from being out.
+func (q *Queue) killSlot(lv *level, i uint32, why Reason, now time.Time, out *Effects) {
+	e := q.slots.at(i).entry
+	q.slots.put(i)
+	q.kill(lv, &e, why, now, out)
+}
+
+// mail puts a letter into the outbox. Letters leave in the order of their deaths.
+func (q *Queue) mail(l Letter, out *Effects) {
+	if !q.options.DeadLetter {
+		return
+	}
+	l.Exchange = q.options.DeadLetterExchange
+	l.RoutingKey, l.HasRoutingKey = q.options.DeadLetterRoutingKey, q.options.HasDeadLetterKey
+	q.totals.DeadLettered[l.Reason]++
+	q.outbox = append(q.outbox, l)
+	if !q.listed {
+		q.listed = true
+		out.Letters = append(out.Letters, q)
+	}
+}
+
+// TakeLetters appends the letters in the outbox to buf. It reports false when there are
+// none, or when somebody else is carrying letters of this queue and will carry these
+// too. Whoever got true carries them and calls again, until it gets false.
+func (q *Queue) TakeLetters(buf []Letter, carrying bool) ([]Letter, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.listed = false
+	if q.draining && !carrying {
+		return buf, false
+	}
+	q.draining = len(q.outbox) > 0
+	if !q.draining {
+		return buf, false
+	}
+	buf = append(buf, q.outbox...)
+	clear(q.outbox)
+	q.outbox = q.outbox[:0]
+	if cap(q.outbox) > 1024 {
+		q.outbox = nil
+	}
+	return buf, true
+}
+
+func newTransfer(q *Queue, p Position) *Transfer {
+	return &Transfer{holds: 1, source: q, position: p}
+}
+
+// Hold adds a target that will store the letter. The caller must already be covered by
+// a hold. It is safe on nil.
+func (t *Transfer) Hold() {
+	if t != nil {
+		atomic.AddInt32(&t.holds, 1)
+	}
+}
+
+// Release lets go of one hold. The last one leaves the transfer in out, to be settled at
+// the source. It is safe on nil and may be called with a queue locked.
+func (t *Transfer) Release(out *Effects) {
+	if t.last() {
+		out.Transfers = append(out.Transfers, t)
+	}
+}
+
+func (t *Transfer) last() bool {
+	if t == nil {
+		return false
+	}
+	n := atomic.AddInt32(&t.holds, -1)
+	if n < 0 {
+		panic("queue: transfer released more often than held")
+	}
+	return n == 0
+}
+
+// Source is the queue the letter came from.
+func (t *Transfer) Source() Collector { return t.source }
+
+// Position is the letter's position in its source.
+func (t *Transfer) Position() Position { return t.position }
+
+// SettleTransfers settles, each at its source, the letters that have ended in their
+// last target without being stored there. Nothing may be locked.
+func SettleTransfers(out *Effects) {
+	for i := 0; i < len(out.Transfers); i++ {
+		t := out.Transfers[i]
+		out.Transfers[i] = nil
+		t.source.arrived(t.position, out)
+	}
+	out.Transfers = out.Transfers[:0]
+}
+
+func (q *Queue) arrived(p Position, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.settleLeaving(p, out)
+}
+
+// settleLeaving ends a leaving message whose letter is safe.
+func (q *Queue) settleLeaving(p Position, out *Effects) {
+	sl := q.slots.in(slotLeaving, p)
+	if sl == nil {
+		return // the queue was deleted meanwhile
+	}
+	e := sl.entry
+	q.slots.put(p.Slot)
+	q.settle(&q.levels[p.Level], &e, out)
+}

@@ -1,0 +1,137 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/leveretmq/leveret/message"
+)
+
+// Publish takes a message: it goes to a consumer that has room, or to the end of the
+// queue. It reports false when the queue refuses it for its length (LEN-3, LEN-4); the
+// confirm is then marked rejected. A put that will be stored holds the confirm and the
+// transfer until it is.
+func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
+	ms := now.UnixMilli()
+	m := p.Message
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return true // what a deleted queue was sent is dropped and confirmed
+	}
+	if q.options.Overflow != DropHead && q.wouldExceed(m) {
+		p.Confirm.Reject()
+		if q.options.Overflow == RejectPublishDLX {
+			q.mail(Letter{Message: m, Reason: MaxLength, At: now}, out)
+		}
+		return false
+	}
+	q.totals.Published++
+
+	lv := q.levelOf(m)
+	e := entry{msg: m, seq: lv.next, expiry: q.deadline(ms, m)}
+	lv.next++
+	// The invariant: messages are ready only while no consumer has room. So one that has
+	// room may have this message at once, before any limit or a TTL of zero strikes it.
+	if q.readyCount == 0 {
+		for c := q.nextConsumer(); c != nil; c = q.nextConsumer() {
+			if q.handOver(c, lv, e, p, out) {
+				return true
+			}
+			q.block(c)
+		}
+	}
+	q.admit(lv, &e, p, out)
+	if e.expiry != 0 && e.expiry <= ms {
+		q.kill(lv, &e, Expired, now, out)
+		return true
+	}
+	q.append(lv, e, out)
+	q.limit(now, out)
+	return true
+}
+
+// levelOf is the priority level of a message: its priority, clamped (PRI-1).
+func (q *Queue) levelOf(m *message.Message) *level {
+	return &q.levels[min(int(m.Priority), len(q.levels)-1)]
+}
+
+// handOver offers a message that was just published to c. What c will acknowledge is
+// put on the way to the disk first; what needs no acknowledgement is settled with the
+// delivery and never stored.
+func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, out *Effects) bool {
+	d := Delivery{Message: e.msg, Position: Position{Seq: e.seq, Slot: noSlot, Level: lv.number}}
+	if c.noAck {
+		if !c.who.Deliver(d, out) {
+			return false
+		}
+		q.totals.DeliveredNoAck++
+		if q.durable {
+			lv.acks.set(e.seq)
+		}
+		q.rotate(c)
+		return true
+	}
+	i, sl := q.slots.take(e, lv.number)
+	d.Position.Slot = i
+	if !c.who.Deliver(d, out) {
+		q.slots.put(i)
+		return false
+	}
+	q.admit(lv, &sl.entry, p, out)
+	q.wentOut(lv, sl, c)
+	q.totals.DeliveredAck++
+	q.rotate(c)
+	return true
+}
+
+// admit puts a message on its way to the disk, if it belongs there.
+func (q *Queue) admit(lv *level, e *entry, p Put, out *Effects) {
+	if !q.durable || !q.stores(e.msg) {
+		return
+	}
+	p.Confirm.Hold()
+	p.Transfer.Hold()
+	e.ordinal = lv.pending.push(waiting{
+		message:  e.msg,
+		confirm:  p.Confirm,
+		transfer: p.Transfer,
+		seq:      e.seq,
+		expiry:   e.expiry,
+	})
+	out.Unstored += int64(e.msg.Size())
+	if !q.enlisted {
+		q.enlisted = true
+		q.store.Enlist(q)
+	}
+}
+
+// stores tells whether a durable queue stores m: persistent messages, and all of them in
+// a quorum queue (QQ-4).
+func (q *Queue) stores(m *message.Message) bool {
+	return m.Persistent || q.options.Type == Quorum
+}
+
+// append adds an entry to the end of its level.
+func (q *Queue) append(lv *level, e entry, out *Effects) {
+	if lv.count == 0 {
+		lv.mixed, lv.lastExpiry = false, 0
+	}
+	q.index(lv, &e)
+	lv.ready.push(e)
+	q.becameReady(lv, e.msg)
+	if e.expiry != 0 {
+		q.askTimer(out)
+	}
+}
+
+func (q *Queue) becameReady(lv *level, m *message.Message) {
+	lv.count++
+	q.readyCount++
+	q.readyBytes += int64(m.BodyBytes())
+}
+
+func (q *Queue) leftReady(lv *level, m *message.Message) {
+	lv.count--
+	q.readyCount--
+	q.readyBytes -= int64(m.BodyBytes())
+}

@@ -1,0 +1,176 @@
+package queue
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Queue holds messages in order and hands each to one of its consumers. It is made by
+// New and safe for use by many goroutines; every method locks it for as long as the
+// call takes and no longer.
+type Queue struct {
+	id    ID
+	spec  Spec
+	store Store
+	// durable tells whether persistent messages are stored. Exclusive queues never are
+	//
+	durable bool
+
+	mu sync.Mutex // guards the fields below
+
+	options Options
+	deleted bool
+
+	// levels are the priority levels, lowest first; one for queues without priorities.
+	// A level has sequence numbers of its own.
+	levels []level
+	slots  slots
+
+	consumers map[Consumer]*consumer
+	groups    []*group // consumers with room, by falling priority
+	exclusive *consumer
+	active    *consumer // the one that receives, with x-single-active-consumer
+	joined    uint64    // consumers ever; orders those of one priority
+
+	deadlines deadlines
+	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
+	lastUse   int64 // Unix ms; for x-expires (TTL-9)
+
+	outbox   []Letter
+	draining bool // someone is carrying letters
+	listed   bool // the outbox is in somebody's Effects
+
+	enlisted        bool // the store knows of unstored messages
+	enlistedSettled bool // the store knows of acknowledgement state to write
+	hadConsumer     bool
+
+	readyCount, readyBytes     int64
+	unackedCount, unackedBytes int64
+	totals                     Stats // only the totals are kept here
+}
+
+// New returns an empty queue. The spec and options are taken as valid; ParseArguments
+// makes the one from the other.
+func New(id ID, spec Spec, o Options, store Store) *Queue {
+	q := &Queue{
+		id:      id,
+		spec:    spec,
+		store:   store,
+		durable: spec.Durable && !spec.Exclusive,
+		options: o,
+		levels:  make([]level, int(o.MaxPriority)+1),
+	}
+	for i := range q.levels {
+		q.levels[i].init(uint8(i))
+	}
+	return q
+}
+
+// ID is the queue's incarnation.
+func (q *Queue) ID() ID { return q.id }
+
+// Name is the name it was declared with.
+func (q *Queue) Name() string { return q.spec.Name }
+
+// Spec is what it was declared as.
+func (q *Queue) Spec() Spec { return q.spec }
+
+// String names the queue the way error texts do: queue 'q' in vhost '/'.
+func (q *Queue) String() string { return q.spec.resource() }
+
+func (s Spec) resource() string { return fmt.Sprintf("queue '%s' in vhost '%s'", s.Name, s.VHost) }
+
+// Options are what the queue acts on now.
+func (q *Queue) Options() Options {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.options
+}
+
+// Restore fills a new queue with what was found on disk. It is called before anything
+// else.
+func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range r.Levels {
+		rl := &r.Levels[i]
+		if int(rl.Level) >= len(q.levels) {
+			panic(fmt.Sprintf("queue: %v restored with level %d of %d", q, rl.Level, len(q.levels)))
+		}
+		lv := &q.levels[rl.Level]
+		lv.next = max(rl.Next, 1)
+		lv.deliveredTo = rl.DeliveredTo
+		lv.acks.restore(max(rl.Head, 1), rl.Pages)
+		for _, m := range rl.Messages {
+			// Numbers without a message were settled, or never stored.
+			for s := max(lv.restored, lv.acks.head); s < m.Seq; s++ {
+				lv.acks.set(s)
+			}
+			lv.restored = m.Seq + 1
+			lv.next = max(lv.next, m.Seq+1)
+			e := entry{msg: m.Message, seq: m.Seq, expiry: m.Expiry, ordinal: ordinalStored}
+			if m.Redelivered || rl.AllRedelivered || m.Seq <= rl.DeliveredTo {
+				e.flags |= entryRedelivered
+			}
+			q.append(lv, e, out)
+		}
+		for s := max(lv.restored, lv.acks.head); s < lv.next; s++ {
+			lv.acks.set(s)
+		}
+	}
+	q.lastUse = now.UnixMilli()
+	q.askTimer(out)
+}
+
+// Counts are the ready messages and the consumers, as declare-ok tells them.
+func (q *Queue) Counts() (ready, consumers int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return int(q.readyCount), len(q.consumers)
+}
+
+// Stats are the counters now.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.totals
+	s.Ready, s.ReadyBytes = q.readyCount, q.readyBytes
+	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
+	s.Consumers = int64(len(q.consumers))
+	return s
+}
+
+// Touch counts as use for x-expires: a declare, active or passive (TTL-9).
+func (q *Queue) Touch(now time.Time, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lastUse = now.UnixMilli()
+	q.askTimer(out)
+}
+
+// FirstUse reports true once in a run of a durable queue: before the first consume or
+// get is answered, the caller has Barrier put it on disk that someone may have seen
+// messages (S-11).
+func (q *Queue) FirstUse() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.durable || q.hadConsumer {
+		return false
+	}
+	q.hadConsumer = true
+	q.levels[0].dirty = true
+	return true
+}
+
+// SetOptions replaces the options, as when a policy came or went. Limits act at once;
+// a new time to live applies to messages that come later (TTL-6). The number of
+// priority levels and single active consumer cannot change (POL-8).
+func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	o.MaxPriority, o.SingleActiveConsumer = q.options.MaxPriority, q.options.SingleActiveConsumer
+	q.options = o
+	q.limit(now, out)
+	q.askTimer(out)
+}

@@ -1,0 +1,125 @@
+package queue
+
+import "time"
+
+// Ack settles deliveries for good. Positions that are not out any more are ignored: the
+// queue may have been deleted meanwhile.
+func (q *Queue) Ack(now time.Time, positions []Position, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range positions {
+		sl := q.slots.out(p)
+		if sl == nil {
+			continue
+		}
+		q.totals.Acknowledged++
+		c := sl.consumer
+		q.cameIn(sl)
+		q.settle(&q.levels[sl.level], &sl.entry, out)
+		q.slots.put(p.Slot)
+		if c != nil {
+			q.unblock(c)
+		}
+	}
+	q.dispatch(now, out)
+}
+
+// Reject returns deliveries to their places in the queue, or dead-letters them. It
+// serves nack, reject and recover as well as a channel that closes: a return counts the
+// same whatever caused it.
+func (q *Queue) Reject(now time.Time, positions []Position, requeue bool, out *Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ms := now.UnixMilli()
+	for _, p := range positions {
+		sl := q.slots.out(p)
+		if sl == nil {
+			continue
+		}
+		c := sl.consumer
+		q.cameIn(sl)
+		lv := &q.levels[sl.level]
+		e := &sl.entry
+		switch limit := q.options.DeliveryLimit; {
+		case !requeue:
+			q.killSlot(lv, p.Slot, Rejected, now, out)
+		case limit != None && int64(e.count) >= limit:
+			q.killSlot(lv, p.Slot, DeliveryLimit, now, out)
+		case e.expiry != 0 && e.expiry <= ms:
+			q.killSlot(lv, p.Slot, Expired, now, out)
+		default:
+			e.count++
+			e.flags |= entryRedelivered
+			q.comeBack(lv, p.Slot, sl, out)
+		}
+		if c != nil {
+			q.unblock(c)
+		}
+	}
+	q.dispatch(now, out)
+	q.limit(now, out) // LEN-5
+}
+
+// cameIn counts a delivery as no longer out.
+func (q *Queue) cameIn(sl *slot) {
+	sl.state, sl.consumer = slotFree, nil
+	q.unackedCount--
+	q.unackedBytes -= int64(sl.entry.msg.BodyBytes())
+}
+
+// comeBack makes the message in slot i ready again, where it was (ACK-6).
+func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
+	sl.state = slotReturned
+	lv.returned.push(returnedEntry{seq: sl.entry.seq, slot: i})
+	if sl.entry.expiry != 0 {
+		sl.entry.flags |= entryIndexed
+		q.deadlines.push(deadline{at: sl.entry.expiry, seq: sl.entry.seq, slot: i, level: lv.number})
+	}
+	q.becameReady(lv, sl.entry.msg)
+	if sl.entry.expiry != 0 {
+		q.askTimer(out)
+	}
+}
+
+// settle ends a message for good: acknowledged, dropped or expired. One that was not
+// collected yet is never written, and what its publisher waits for is released here.
+func (q *Queue) settle(lv *level, e *entry, out *Effects) {
+	if !q.durable {
+		return
+	}
+	lv.acks.set(e.seq)
+	if e.ordinal == 0 {
+		return
+	}
+	switch w := lv.pending.find(e.ordinal); {
+	case w == nil:
+		lv.stored(e.seq)
+		q.settledSome(lv)
+	case w.group == 0:
+		w.confirm.Release(&out.Wakes)
+		w.transfer.Release(out)
+		out.Unstored -= int64(e.msg.Size())
+		*w = waiting{seq: w.seq}
+		lv.pending.trim()
+	default:
+		w.settled = true
+	}
+}
+
+// stored notes that a message on disk is settled.
+func (lv *level) stored(seq uint64) {
+	if n := len(lv.settled); n > 0 && lv.settled[n-1].Last+1 == seq {
+		lv.settled[n-1].Last = seq
+		return
+	}
+	lv.settled = append(lv.settled, Range{First: seq, Last: seq})
+}
+
+// settledSome asks for the acknowledgement state to be written some time soon.
+func (q *Queue) settledSome(lv *level) {
+	lv.dirty = true
+	if !q.enlistedSettled {
+		q.enlistedSettled = true
+		q.store.EnlistSettled(q)
+	}
+}
