@@ -115,12 +115,7 @@ func (c *committer) commit(withAcks bool) {
 	g := &c.group
 	g.reset(c.s.backend.next())
 	g.now = time.Now()
-	c.takeQueues(withAcks)
-	if c.s.Err() == nil {
-		c.collect(g)
-	} else {
-		c.left = nil
-	}
+	c.collect(g, withAcks)
 	c.takeTopology(g)
 	c.conclude(g)
 }
@@ -179,16 +174,30 @@ func (c *committer) takeTopology(g *group) {
 // suspectsPerGroup is how many of the sweep's keys one group looks at.
 const suspectsPerGroup = 1000
 
-// collect fills the group: messages of the enlisted queues until it is full, all of those
-// a barrier waits for, the settlements that go with them (S-9), and acknowledgement
-// state whose time has come. What settles transfers comes before any other state, which
-// may be newer and then replaces it.
-func (c *committer) collect(g *group) {
+// collect takes the lists of queues and fills the group: messages of the enlisted queues
+// until it is full, all of those a barrier waits for, the settlements that go with them
+// (S-9), and acknowledgement state whose time has come. What settles transfers comes
+// before any other state, which may be newer and then replaces it.
+//
+// After something was done together everything is collected, past the group's limits,
+// and its settlements go with its messages (S-7).
+func (c *committer) collect(g *group, withAcks bool) {
+	c.s.gate.Lock()
+	defer c.s.gate.Unlock()
+	whole := c.s.whole.Swap(false)
+	c.takeQueues(withAcks || whole)
+	if c.s.Err() != nil {
+		c.left = nil
+		return
+	}
 	w, b := &c.work, &g.batch
+	if whole {
+		b.MaxBytes, b.MaxPuts = 0, 0
+	}
 	c.collectEnlisted(b)
 	c.collectBarriers(b)
 	c.settleTransfers(b)
-	g.transferStates = len(b.States)
+	g.withPuts = len(b.States)
 	for q := range c.barred {
 		q.CollectSettled(b, nil)
 	}
@@ -199,6 +208,9 @@ func (c *committer) collect(g *group) {
 	for _, q := range w.settled {
 		c.touch(q)
 		q.CollectSettled(b, nil)
+	}
+	if whole {
+		g.withPuts = len(b.States)
 	}
 }
 

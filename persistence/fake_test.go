@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 )
@@ -206,6 +208,23 @@ func bodies(r queue.Restored) []string {
 		for _, m := range lv.Messages {
 			all = append(all, string(m.Message.Body()))
 		}
+	}
+	return all
+}
+
+// keys are the keys on disk under a prefix.
+func keys(t testing.TB, s *Store, prefix byte) [][]byte {
+	t.Helper()
+	txn := s.backend.(*disk).db.NewTransaction(false)
+	defer txn.Discard()
+	o := badger.DefaultIteratorOptions
+	o.Prefix = []byte{prefix}
+	o.PrefetchValues = false
+	it := txn.NewIterator(o)
+	defer it.Close()
+	var all [][]byte
+	for it.Rewind(); it.Valid(); it.Next() {
+		all = append(all, it.Item().KeyCopy(nil))
 	}
 	return all
 }

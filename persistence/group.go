@@ -17,14 +17,15 @@ const (
 // group is everything one commit writes.
 type group struct {
 	batch queue.Batch
-	// transferStates is how many of the batch's states, the first ones, settle dead letters
-	// whose last target is in this batch. They are never written before it (S-9).
-	transferStates int
-	units          []topology.Unit
-	drops          []queue.ID
-	suspects       [][]byte // keys that the sweep does not believe in
-	now            time.Time
-	clean          bool // the last group of a run that ends cleanly
+	// withPuts is how many of the batch's states, the first ones, go with its messages and
+	// never before them: they settle dead letters whose last target is in this batch (S-9),
+	// or were done together with it (S-7).
+	withPuts int
+	units    []topology.Unit
+	drops    []queue.ID
+	suspects [][]byte // keys that the sweep does not believe in
+	now      time.Time
+	clean    bool // the last group of a run that ends cleanly
 }
 
 func (g *group) empty() bool {
@@ -78,7 +79,7 @@ func (d *disk) write(g *group) error {
 	if err := d.writePuts(g); err != nil {
 		return err
 	}
-	for i := g.transferStates; i < len(g.batch.States); i++ {
+	for i := g.withPuts; i < len(g.batch.States); i++ {
 		if err := d.tx.unit(d.stateOperations(nil, &g.batch.States[i])); err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func (d *disk) newlyDead(first uint64) []*stored {
 const maxRecordBytes = 64 << 20
 
 func (d *disk) writePuts(g *group) error {
-	settled := d.transferOperations(g)
+	settled := d.withPutsOperations(g)
 	puts := g.batch.Puts
 	for len(puts) > 0 {
 		n := recordPuts(puts)
@@ -146,9 +147,9 @@ func (d *disk) writePuts(g *group) error {
 	return d.tx.unit(settled)
 }
 
-func (d *disk) transferOperations(g *group) []operation {
+func (d *disk) withPutsOperations(g *group) []operation {
 	var ops []operation
-	for i := range g.batch.States[:g.transferStates] {
+	for i := range g.batch.States[:g.withPuts] {
 		ops = d.stateOperations(ops, &g.batch.States[i])
 	}
 	return ops

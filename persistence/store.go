@@ -62,6 +62,11 @@ type Store struct {
 	catalog  topology.Catalog
 	restored map[queue.ID]*recovered
 
+	// gate keeps what Together does out of the middle of a collection. It comes before every
+	// other lock.
+	gate  sync.RWMutex
+	whole atomic.Bool // something was done together since the last collection
+
 	c committer // belongs to the committer's goroutine
 }
 
@@ -121,8 +126,12 @@ func newStore(o Options) *Store {
 	return s
 }
 
-// Catalog is everything declared, as it was found.
-func (s *Store) Catalog() topology.Catalog { return s.catalog }
+// Catalog is everything declared, as it was found. It is empty after Start.
+func (s *Store) Catalog() topology.Catalog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.catalog
+}
 
 // Restore returns what was found of a queue, once, before Start. Of a queue that the
 // catalog does not have, nothing is ever found.
@@ -148,7 +157,7 @@ func (s *Store) Start() {
 		return
 	}
 	s.started = true
-	s.restored = nil
+	s.restored, s.catalog = nil, topology.Catalog{}
 	go s.c.run()
 	if d, ok := s.backend.(*disk); ok {
 		d.collector.start()
@@ -234,6 +243,16 @@ func (s *Store) Barrier(c queue.Collector, done func(error)) {
 	s.barriers = append(s.barriers, barrier{c, done})
 	s.mu.Unlock()
 	s.signal()
+}
+
+// Together calls f so that what it publishes and settles in several queues reaches the
+// disk together or not at all, as long as one transaction can hold it (S-7). Nothing may
+// be locked, and f must not wait for the store.
+func (s *Store) Together(f func()) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	f()
+	s.whole.Store(true)
 }
 
 // Drop implements queue.Store. It is called after the unit that deletes the queue was
