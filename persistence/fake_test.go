@@ -228,3 +228,6 @@ func keys(t testing.TB, s *Store, prefix byte) [][]byte {
 	}
 	return all
 }
+
+// allSettled is the state of a queue in which everything below next is settled.
+func allSettled(next uint64) queue.State { return queue.State{Head: next, Next: next} }

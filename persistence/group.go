@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
@@ -131,7 +132,7 @@ func (d *disk) writePuts(g *group) error {
 	settled := d.withPutsOperations(g)
 	puts := g.batch.Puts
 	for len(puts) > 0 {
-		n := recordPuts(puts)
+		n := recordPuts(puts, g.batch.Bytes)
 		if n < len(puts) {
 			if err := d.writeRecord(puts[:n], g.now.UnixMilli(), nil); err != nil {
 				return err
@@ -155,11 +156,23 @@ func (d *disk) withPutsOperations(g *group) []operation {
 	return ops
 }
 
-// recordPuts is how many puts go into one record: at least one, however large.
-func recordPuts(puts []queue.StoredPut) int {
+// recordPuts is how many puts go into one record: at least one, however large. A body
+// counts once, and not at all when it is kept aside.
+func recordPuts(puts []queue.StoredPut, batchBytes int) int {
+	if batchBytes <= maxRecordBytes {
+		return len(puts)
+	}
 	bytes := 0
+	seen := make(map[*message.Message]struct{})
 	for i := range puts {
-		bytes += puts[i].Message.Size()
+		m := puts[i].Message
+		if _, again := seen[m]; again {
+			continue
+		}
+		seen[m] = struct{}{}
+		if m.BodyBytes() <= maxInlineBody {
+			bytes += m.Size()
+		}
 		if bytes > maxRecordBytes && i > 0 {
 			return i
 		}

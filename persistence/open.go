@@ -76,16 +76,22 @@ func (d *disk) open() (*recovery, error) {
 	if err := prepare(d.dir, d.zero); err != nil {
 		return nil, err
 	}
+	if err := checkTables(d.dir); err != nil {
+		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
+	}
+	if err := saveTails(d.dir, d.zero); err != nil {
+		return nil, err
+	}
 	var last uint64
 	var err error
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
 	if d.db, err = openBadger(badgerOptions(d.dir, d.log)); err != nil {
-		return nil, fmt.Errorf("open store %s: %w; restore a backup, or move the damaged file away and accept what is lost with it", d.dir, err)
+		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
 	d.maxCount, d.maxBytes = d.db.MaxBatchCount(), d.db.MaxBatchSize()
-	r := &recovery{d: d, last: last}
+	r := &recovery{d: d, last: last, salvage: salvage{dir: d.dir}}
 	if err := r.read(); err != nil {
 		return nil, fmt.Errorf("read store %s: %w", d.dir, err)
 	}
@@ -94,6 +100,9 @@ func (d *disk) open() (*recovery, error) {
 	}
 	return r, nil
 }
+
+// choices are what is left to do when a file is damaged.
+const choices = "restore a backup, or move the damaged file away and accept what is lost with it"
 
 // prepare looks at the files before Badger does.
 func prepare(dir string, log zerolog.Logger) error {
@@ -193,9 +202,18 @@ func (d *disk) begin(r *recovery) error {
 	if err := r.markDelivered(); err != nil {
 		return err
 	}
+	if err := d.tx.each(r.rewrites); err != nil {
+		return err
+	}
 	d.run = run{number: d.run.number + 1}
 	if err := d.tx.unit(d.runOperation(d.run)); err != nil {
 		return err
 	}
-	return d.tx.commit()
+	if err := d.tx.commit(); err != nil {
+		return err
+	}
+	if r.damaged > 0 {
+		return nil // what was set aside may be all there is of it
+	}
+	return r.salvage.remove()
 }

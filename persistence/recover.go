@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type recovery struct {
 	suspects [][]byte // keys of what is dead
 	names    map[string]string
 	damaged  int
+
+	salvage  salvage
+	rewrites []operation // records that only the salvage had
 }
 
 type recovered struct {
@@ -339,23 +343,15 @@ func (r *recovery) readJournal() error {
 	})
 }
 
-// readRecord takes what is alive out of one journal record. One that is damaged is
-// reported and kept for a repair; what can be told of it is served.
+// readRecord takes what is alive out of one journal record. One that is damaged is looked
+// for among what Badger cut off; failing that it is reported and kept for a repair.
 func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 	s := &stored{group: group}
-	err := item.Value(func(b []byte) error {
-		s.bytes = len(b)
-		rec, err := parseRecord(b)
-		if err != nil {
-			return err
-		}
-		if rec.group != group {
-			return damaged("group %d instead of %d", rec.group, group)
-		}
-		r.d.index.addRecord(s)
-		return r.takeAlive(s, rec, b)
-	})
+	err := item.Value(func(b []byte) error { return r.parseAlive(s, b) })
 	var d damage
+	if errors.As(err, &d) {
+		err = r.salvageRecord(s, err)
+	}
 	if errors.As(err, &d) {
 		r.damaged++
 		r.d.zero.Error().Uint64("group", group).Str("damage", err.Error()).
@@ -373,8 +369,70 @@ func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 	return nil
 }
 
+func (r *recovery) parseAlive(s *stored, b []byte) error {
+	rec, err := parseRecord(b)
+	if err != nil {
+		return err
+	}
+	if rec.group != s.group {
+		return damaged("group %d instead of %d", rec.group, s.group)
+	}
+	if err := r.checkOrder(rec); err != nil {
+		return err
+	}
+	s.bytes = len(b)
+	r.d.index.addRecord(s)
+	r.takeAlive(s, rec, b)
+	return nil
+}
+
+// salvageRecord reads a record from what was set aside and has it written again; failed
+// is what was wrong with the stored one.
+func (r *recovery) salvageRecord(s *stored, failed error) error {
+	key := appendJournalKey(nil, s.group)
+	b, err := r.salvage.find(key)
+	if err != nil {
+		return err
+	}
+	if b == nil {
+		return failed
+	}
+	if err := r.parseAlive(s, b); err != nil {
+		return err
+	}
+	r.rewrites = append(r.rewrites, operation{key: key, value: b})
+	return nil
+}
+
+// checkOrder refuses numbers that do not rise: they would be somebody else's.
+func (r *recovery) checkOrder(rec *record) error {
+	type place struct {
+		queue queue.ID
+		level uint8
+	}
+	last := make(map[place]uint64)
+	for i := range rec.sections {
+		sec := &rec.sections[i]
+		q := r.queues[sec.queue]
+		if q == nil {
+			continue
+		}
+		p := place{sec.queue, sec.level}
+		if lv := r.d.index.find(sec.queue, sec.level); lv != nil {
+			last[p] = max(last[p], lv.last)
+		}
+		for _, f := range sec.refs {
+			if f.seq <= last[p] {
+				return damaged("message %d of queue %d level %d is stored after %d", f.seq, sec.queue, sec.level, last[p])
+			}
+			last[p] = f.seq
+		}
+	}
+	return nil
+}
+
 // takeAlive hands the living messages of a record to their queues.
-func (r *recovery) takeAlive(s *stored, rec *record, b []byte) error {
+func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
 	bodies := make([]*message.Message, len(rec.bodies))
 	broken := make([]error, len(rec.bodies))
 	keeps := make(map[int]*asideKeys)
@@ -390,9 +448,6 @@ func (r *recovery) takeAlive(s *stored, rec *record, b []byte) error {
 			lv.next = max(lv.next, f.seq+1)
 			if !lv.alive(f.seq) {
 				continue
-			}
-			if f.seq <= index.last {
-				return damaged("message %d of queue %d level %d is stored after %d", f.seq, sec.queue, sec.level, index.last)
 			}
 			r.d.index.add(index, s, sec.queue, f.seq)
 			if bodies[f.body] == nil && broken[f.body] == nil {
@@ -413,7 +468,6 @@ func (r *recovery) takeAlive(s *stored, rec *record, b []byte) error {
 		s.aside = append(s.aside, *a)
 		r.d.index.bodies[a.id] = struct{}{}
 	}
-	return nil
 }
 
 func (r *recovery) reportBody(s *stored, sec *section, seq uint64, err error) {
@@ -446,30 +500,57 @@ func (r *recovery) message(s *stored, rec *record, b []byte, n int, keeps map[in
 func (r *recovery) readParts(id uint64, parts uint32, size int) ([]byte, error) {
 	var payload []byte
 	for n := range parts {
-		item, err := r.txn.Get(appendBodyKey(nil, id, n))
+		key := appendBodyKey(nil, id, n)
+		piece, err := r.readPart(key)
 		if err != nil {
-			return nil, damaged("part %d of body %d: %v", n, id, err)
+			return nil, fmt.Errorf("part %d of body %d: %w", n, id, err)
 		}
-		err = item.Value(func(b []byte) error {
-			rec, err := parseRecord(b)
-			if err != nil {
-				return err
-			}
-			if len(rec.bodies) != 1 {
-				return damaged("part %d of body %d has %d bodies", n, id, len(rec.bodies))
-			}
-			_, piece, err := rec.body(b, 0)
-			payload = append(payload, piece...)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+		payload = append(payload, piece...)
 	}
 	if len(payload) != size {
 		return nil, damaged("body %d has %d bytes instead of %d", id, len(payload), size)
 	}
 	return payload, nil
+}
+
+// readPart reads one part of a body, from what was set aside if need be.
+func (r *recovery) readPart(key []byte) (piece []byte, err error) {
+	item, err := r.txn.Get(key)
+	if err != nil {
+		return nil, damaged("%v", err)
+	}
+	err = item.Value(func(b []byte) error {
+		p, err := parsePart(b)
+		piece = bytes.Clone(p)
+		return err
+	})
+	if err == nil {
+		return piece, nil
+	}
+	b, broken := r.salvage.find(key)
+	if broken != nil {
+		return nil, broken
+	}
+	if b != nil {
+		if p, again := parsePart(b); again == nil {
+			r.rewrites = append(r.rewrites, operation{key: key, value: b})
+			return p, nil
+		}
+	}
+	return nil, err
+}
+
+// parsePart cuts the piece out of a part of a body, and verifies it.
+func parsePart(b []byte) ([]byte, error) {
+	rec, err := parseRecord(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(rec.bodies) != 1 {
+		return nil, damaged("%d bodies in a part", len(rec.bodies))
+	}
+	_, piece, err := rec.body(b, 0)
+	return piece, err
 }
 
 func (r *recovery) intern(b []byte) string {
