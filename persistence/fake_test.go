@@ -2,9 +2,11 @@ package persistence
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -156,27 +158,52 @@ func flush(t testing.TB, s *Store, queues ...*fakeQueue) {
 	}
 }
 
-// copyDir copies a store as a crash would leave it: the locks are not in the way.
+// copyDir copies a store as a crash would leave it: the locks are not in the way. A crash
+// is one moment, so when Badger flushed or compacted meanwhile the copy is made again.
 func copyDir(t testing.TB, dir string) string {
 	t.Helper()
-	to := t.TempDir()
+	for {
+		to := t.TempDir()
+		before := listing(t, dir)
+		copied := true
+		for _, name := range before {
+			copied = copied && copySparse(t, filepath.Join(dir, name), filepath.Join(to, name))
+		}
+		if copied && slices.Equal(before, listing(t, dir)) && sameFile(dir, to, badger.ManifestFilename) {
+			return to
+		}
+	}
+}
+
+func listing(t testing.TB, dir string) []string {
+	t.Helper()
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var names []string
 	for _, f := range files {
-		if f.Name() == "LOCK" {
-			continue
+		if f.Name() != "LOCK" {
+			names = append(names, f.Name())
 		}
-		copySparse(t, filepath.Join(dir, f.Name()), filepath.Join(to, f.Name()))
 	}
-	return to
+	return names
+}
+
+func sameFile(a, b, name string) bool {
+	x, errX := os.ReadFile(filepath.Join(a, name))
+	y, errY := os.ReadFile(filepath.Join(b, name))
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // copySparse leaves out what is zero: the logs are mapped far beyond what is in them.
-func copySparse(t testing.TB, from, to string) {
+// It reports false when the file is gone.
+func copySparse(t testing.TB, from, to string) bool {
 	t.Helper()
 	b, err := os.ReadFile(from)
+	if errors.Is(err, os.ErrNotExist) {
+		return false
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +226,7 @@ func copySparse(t testing.TB, from, to string) {
 	if err := f.Truncate(int64(len(b))); err != nil {
 		t.Fatal(err)
 	}
+	return true
 }
 
 // bodies are the bodies found of a queue's level 0.
