@@ -219,6 +219,28 @@ func TestTheFirstOfSeveralEntriesIsFound(t *testing.T) {
 	}
 }
 
+func TestARawTableIsWalkedInWireOrder(t *testing.T) {
+	f := func(raw []byte, want string) {
+		t.Helper()
+		var got []string
+		for {
+			name, tag, value, rest, ok := NextEntry(raw)
+			if !ok {
+				break
+			}
+			got = append(got, string(name)+"="+string(tag)+string(value))
+			raw = rest
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(AppendTable(nil, Table{{"b", "x"}, {"a", true}, {"b", nil}})[4:], "b=Sx a=t\x01 b=V")
+	f(nil, "")
+	f([]byte("\x01aV\x05b"), "a=V") // not well formed: it ends there
+	f([]byte("\x01aV\x01bz"), "a=V")
+}
+
 func TestAnArrayCanBeReadWithoutDecodingIt(t *testing.T) {
 	raw := AppendTable(nil, Table{{"CC", Array{"one", int64(2), "three"}}})[4:]
 	tag, value, _ := FindHeader(raw, "CC")
