@@ -139,8 +139,8 @@ type wordKind uint8
 
 const (
 	literal wordKind = iota // itself
-	star                // any one word
-	hash                // any number of words
+	star                    // any one word
+	hash                    // any number of words
 )
 
 // node is a place in the trie: the words from the root to it are the beginning of a
