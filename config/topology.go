@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -185,11 +187,20 @@ func writable(v any) any {
 		}
 		return list
 	case map[string]any:
-		m := make(map[string]any, len(v))
-		for key := range v {
-			m[key] = writable(v[key])
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			k, value := &yaml.Node{}, &yaml.Node{}
+			k.SetString(key)
+			if key == "<<" {
+				// Bare, as the encoder would leave it, it means a merge.
+				k.Style = yaml.SingleQuotedStyle
+			}
+			if err := value.Encode(writable(v[key])); err != nil {
+				panic(fmt.Sprintf("config: argument %s: %v", key, err))
+			}
+			n.Content = append(n.Content, k, value)
 		}
-		return m
+		return n
 	}
 	return v
 }
