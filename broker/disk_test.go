@@ -116,13 +116,12 @@ func (d *disk) commit() {
 }
 
 func (d *disk) apply(u topology.Unit) {
-	for _, r := range u.Deletes {
-		d.records = slices.DeleteFunc(d.records, func(x topology.Record) bool { return recordKey(x) == recordKey(r) })
+	replaced := make(map[string]bool)
+	for _, r := range append(slices.Clone(u.Deletes), u.Puts...) {
+		replaced[recordKey(r)] = true
 	}
-	for _, r := range u.Puts {
-		d.records = slices.DeleteFunc(d.records, func(x topology.Record) bool { return recordKey(x) == recordKey(r) })
-		d.records = append(d.records, r)
-	}
+	d.records = slices.DeleteFunc(d.records, func(r topology.Record) bool { return replaced[recordKey(r)] })
+	d.records = append(d.records, u.Puts...)
 }
 
 func (d *disk) catalog() topology.Catalog {
