@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/auth"
@@ -46,6 +45,7 @@ type Broker struct {
 	options  Options
 	messages queue.Store
 	records  topology.Store
+	backlog  Backlog // the message store, nil when it does not count
 
 	entropyMu sync.Mutex // guards entropy
 	entropy   io.Reader
@@ -58,17 +58,23 @@ type Broker struct {
 	sessions sessions
 	timers   timers
 	carriers sync.Pool // of *carrier
-	unstored atomic.Int64
 }
+
+// Backlog is a queue.Store that counts the bytes of messages that wait for it, so that
+// publishers can be held back. Each Flush tells it by how much they grew or shrank; what it
+// collects it takes off itself.
+type Backlog interface{ AddUnstored(delta int64) }
 
 // New returns a broker in which nothing is declared; Restore comes next. entropy is where
 // generated names and salts come from; a test that hands in the same octets gets the same
 // names.
 func New(o Options, messages queue.Store, records topology.Store, entropy io.Reader) *Broker {
+	backlog, _ := messages.(Backlog)
 	return &Broker{
 		options:  o,
 		messages: messages,
 		records:  records,
+		backlog:  backlog,
 		entropy:  entropy,
 		vhosts:   make(map[string]*VHost),
 		users:    make(map[string]auth.User),
@@ -113,10 +119,6 @@ func (b *Broker) Barrier(q *queue.Queue) *Commit {
 	b.messages.Barrier(q, c.end)
 	return c
 }
-
-// Unstored is by how many bytes the messages waiting for the disk have grown since the
-// start, as far as batches were flushed: what the backlog of the store is.
-func (b *Broker) Unstored() int64 { return b.unstored.Load() }
 
 // write hands a unit to the store. What it changes must not be visible yet (S-3).
 func (b *Broker) write(u topology.Unit) *Commit {

@@ -66,7 +66,7 @@ func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Le
 	m, deaths := deadMessage(source, l)
 	arrived := false
 	for _, q := range c.router.route(v, x.x, m) {
-		if l.Reason != queue.Rejected && deaths.cycle(q.Name()) {
+		if deaths.cycle(q.Name()) {
 			continue
 		}
 		q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: l.Transfer}, out)

@@ -364,6 +364,7 @@ func TestDeadLetterIsNeverBetweenTwoQueues(t *testing.T) {
 	n.disk.commit()
 	onDisk(1, 0)
 	n.wait(time.Second)
+	n.disk.commitSettled()
 	onDisk(1, 0) // it died, and its letter is in the target's memory alone
 	n.disk.commit()
 	onDisk(0, 1)

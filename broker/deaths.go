@@ -107,7 +107,8 @@ func withDeath(h amqp.Table, prefix string, entry amqp.Table) amqp.Table {
 }
 
 // cycle reports whether a message with history d has come round to the queue named target
-// without anybody having rejected it on the way (DLX-12).
+// without anybody having rejected it on the way (DLX-12). The newest death is one of d, so
+// what was just rejected may go anywhere.
 func (d deaths) cycle(target string) bool {
 	for _, entry := range d {
 		if text(entry, fieldReason) == queue.Rejected.String() {

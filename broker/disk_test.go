@@ -19,6 +19,7 @@ import (
 
 // disk is both stores of a broker under test. It writes when the test says so.
 type disk struct {
+	t        *testing.T
 	ids      uint64
 	group    uint64
 	records  []topology.Record
@@ -30,6 +31,7 @@ type disk struct {
 	stored   map[queue.ID][]queue.StoredPut
 	onWrite  func(topology.Unit)
 	broken   error
+	unstored int64
 }
 
 type unit struct {
@@ -53,6 +55,7 @@ func (d *disk) Write(u topology.Unit, done func(error)) {
 
 func (d *disk) Enlist(c queue.Collector)        { d.enlisted = append(d.enlisted, c) }
 func (d *disk) EnlistSettled(c queue.Collector) { d.settled = append(d.settled, c) }
+func (d *disk) AddUnstored(n int64)             { d.unstored += n }
 func (d *disk) Drop(id queue.ID)                { d.dropped = append(d.dropped, id) }
 func (d *disk) Barrier(c queue.Collector, done func(error)) {
 	d.barriers = append(d.barriers, barrier{c, done})
@@ -78,6 +81,7 @@ func (d *disk) commit() {
 		c.CollectSettled(&b, nil)
 	}
 	d.settled = nil
+	d.unstored -= int64(b.Bytes)
 	units, barriers := d.units, d.barriers
 	d.units, d.barriers = nil, nil
 	if d.broken != nil {
@@ -95,13 +99,7 @@ func (d *disk) commit() {
 	for _, p := range b.Puts {
 		d.stored[p.Queue] = append(d.stored[p.Queue], p)
 	}
-	for _, s := range b.States {
-		for _, r := range s.Settled {
-			d.stored[s.Queue] = slices.DeleteFunc(d.stored[s.Queue], func(p queue.StoredPut) bool {
-				return p.Level == s.Level && p.Seq >= r.First && p.Seq <= r.Last
-			})
-		}
-	}
+	d.applyStates(b.States)
 	for _, u := range units {
 		u.done(nil)
 	}
@@ -115,7 +113,37 @@ func (d *disk) commit() {
 	wakes.Wake()
 }
 
+// commitSettled writes acknowledgement states and nothing else, as a committer may whose
+// group is full.
+func (d *disk) commitSettled() {
+	var b queue.Batch
+	for _, c := range d.settled {
+		c.CollectSettled(&b, nil)
+	}
+	d.settled = nil
+	d.applyStates(b.States)
+}
+
+func (d *disk) applyStates(states []queue.State) {
+	for _, s := range states {
+		for _, r := range s.Settled {
+			d.stored[s.Queue] = slices.DeleteFunc(d.stored[s.Queue], func(p queue.StoredPut) bool {
+				return p.Level == s.Level && p.Seq >= r.First && p.Seq <= r.Last
+			})
+		}
+	}
+}
+
 func (d *disk) apply(u topology.Unit) {
+	there := make(map[string]bool)
+	for _, r := range d.records {
+		there[recordKey(r)] = true
+	}
+	for _, r := range u.Deletes {
+		if !there[recordKey(r)] {
+			d.t.Errorf("deleted what is not on disk: %s", recordKey(r))
+		}
+	}
 	replaced := make(map[string]bool)
 	for _, r := range append(slices.Clone(u.Deletes), u.Puts...) {
 		replaced[recordKey(r)] = true
@@ -201,7 +229,7 @@ func newNode(t *testing.T) *node {
 // restart makes a broker of what is on d, as after a crash.
 func restart(t *testing.T, d *disk) *node {
 	t.Helper()
-	*d = disk{ids: d.ids, group: d.group, records: d.records, stored: d.stored}
+	*d = disk{t: t, ids: d.ids, group: d.group, records: d.records, stored: d.stored}
 	n := &node{T: t, disk: d, now: start}
 	n.b = New(DefaultOptions(), d, d, rand.NewChaCha8([32]byte{}))
 	if err := n.b.Restore(n.now, d.catalog(), d.restored); err != nil {

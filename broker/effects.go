@@ -47,10 +47,10 @@ func (b *Broker) CarryOut(now time.Time, out *queue.Effects) {
 // be locked.
 func (b *Broker) Flush(now time.Time, out *queue.Effects) {
 	b.CarryOut(now, out)
-	if out.Unstored != 0 {
-		b.unstored.Add(out.Unstored)
-		out.Unstored = 0
+	if b.backlog != nil && out.Unstored != 0 {
+		b.backlog.AddUnstored(out.Unstored)
 	}
+	out.Unstored = 0
 	out.Wakes.Wake()
 }
 

@@ -43,6 +43,11 @@ func TestMessageVisitsEachExchangeAndEachQueueOnce(t *testing.T) {
 	f("a", "a", "a")
 	f("b", "b", "b")
 	f("c", "c", "c")
+	for _, x := range []string{"a", "b", "c"} {
+		if got := n.v.exchanges.find(x).x.PublishedIn.Load(); got != 3 {
+			t.Errorf("%s was visited %d times by 3 messages", x, got)
+		}
+	}
 }
 
 func TestDeliveryKeepsTheExchangeAndKeyOfThePublish(t *testing.T) {
@@ -154,6 +159,14 @@ func TestRememberedRouteIsForgottenWhenItChanges(t *testing.T) {
 	n.exchange("y", "fanout")
 	n.bind("y", "queue", "r", "")
 	f("6", "", "6")
+	if _, err := n.v.DeleteExchange("y", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	f("7", "", "")
+	n.bind("amq.fanout", "queue", "r", "")
+	f("8", "", "")
+	n.exchange("y", "fanout", alternate("amq.fanout"))
+	f("9", "", "9")
 
 	// The default exchange follows the queues there are.
 	g := func(what string, want bool) {
@@ -224,9 +237,16 @@ func TestPublisherIsAnsweredWhenEveryQueueIsDone(t *testing.T) {
 		}
 		c.answers = nil
 	}
-	n.publishConfirmed("x", n.message("x", "", "m", amqp.Properties{}), message.NewConfirm(&c, 1))
+	m := n.message("x", "", "m", amqp.Properties{})
+	n.publishConfirmed("x", m, message.NewConfirm(&c, 1))
 	f("[]")
+	if got, want := n.disk.unstored, int64(m.Size()); got != want {
+		t.Errorf("%d bytes wait for the disk, want %d", got, want)
+	}
 	n.disk.commit()
+	if n.disk.unstored != 0 {
+		t.Errorf("%d bytes wait for the disk after the commit", n.disk.unstored)
+	}
 	f("[1:true]")
 	n.publishConfirmed("", n.message("", "transient", "m", amqp.Properties{}), message.NewConfirm(&c, 2))
 	f("[2:true]")

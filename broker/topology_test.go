@@ -85,6 +85,7 @@ func TestExchangeForPublishRefusesInternalAndMissing(t *testing.T) {
 func TestExchangeDelete(t *testing.T) {
 	n := newNode(t)
 	n.exchange("source", "fanout")
+	n.disk.commit()
 	n.exchange("middle", "fanout")
 	n.queue("q")
 	n.bind("source", "exchange", "middle", "")
@@ -107,6 +108,10 @@ func TestExchangeDelete(t *testing.T) {
 	f("source", false, "")
 	if got := len(n.v.Bindings()); got != 0 {
 		t.Errorf("after the source went: %d bindings, want 0", got)
+	}
+	n.disk.commit()
+	if n.disk.has("binding") {
+		t.Error("bindings are left on disk")
 	}
 	_, err := n.v.ExchangeForPublish("source")
 	refused(t, err, "soft 404 NOT_FOUND - no exchange 'source' in vhost '/'")
@@ -288,6 +293,9 @@ func TestQueueDeclare(t *testing.T) {
 	f("me", queue.Spec{Name: "mine", Exclusive: true}, "")
 	f("me", queue.Spec{Name: "mine"}, locked("mine"))
 	f("you", queue.Spec{Name: "mine", Exclusive: true}, locked("mine"))
+	if q, _, _ := n.v.Queue("me", "mine"); q.Spec().Durable {
+		t.Error("an exclusive queue shows as durable")
+	}
 
 	// Q-3, ERR-12
 	f("me", queue.Spec{Name: "amq.gen-mine"}, "soft 403 ACCESS_REFUSED - queue name 'amq.gen-mine' contains reserved prefix 'amq.*'")
@@ -666,6 +674,9 @@ func TestWhatIsDurableComesBack(t *testing.T) {
 	n.bind("amq.topic", "exchange", "x", "#")
 	n.publish("amq.topic", "a.b", "1", amqp.Properties{})
 	n.publish("x", "a.c", "2", amqp.Properties{})
+	n.disk.commit()
+	n.unbind("fleeting", "queue", "q", "#") // was never stored, so nothing is to be deleted
+	n.bind("fleeting", "queue", "q", "#")
 	n.disk.commit()
 
 	n = restart(t, n.disk)
