@@ -422,3 +422,44 @@ func TestDeathsAreContinuedAfterARestart(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// S-9: a queue that is deleted while its letter is on the way takes nothing back.
+func TestQueueIsDeletedWhileItsLetterIsOnTheWay(t *testing.T) {
+	n := newNode(t)
+	n.queue("source", deadLetter(""), deadLetterKey("target"))
+	target := n.queue("target")
+	n.publish("", "source", "m", amqp.Properties{})
+	n.disk.commit()
+	n.reject("source")
+	if _, _, err := n.v.DeleteQueue(n.now, "me", "source", queue.DeleteOptions{}, nil, &n.out); err != nil {
+		t.Fatal(err)
+	}
+	n.b.Flush(n.now, &n.out)
+	n.disk.commit()
+	n.disk.commit()
+	if got := len(n.disk.stored[target.ID()]); got != 1 {
+		t.Errorf("%d messages stored in the target, want 1", got)
+	}
+	if got := n.bodies("target"); got != "m" {
+		t.Errorf("target has %q, want m", got)
+	}
+}
+
+// TTL-10, DUR-4: deadlines are moments, and pass while the broker is down.
+func TestMessagesThatExpiredWhileDownAreDeadLettered(t *testing.T) {
+	n := newNode(t)
+	n.queue("q", with("x-message-ttl", int32(1000)), deadLetter(""), deadLetterKey("dead"))
+	n.queue("dead")
+	n.publish("", "q", "early", amqp.Properties{})
+	n.now = n.now.Add(900 * time.Millisecond)
+	n.publish("", "q", "late", amqp.Properties{})
+	n.disk.commit()
+	n = restart(t, n.disk)
+	n.wait(1500 * time.Millisecond)
+	if got := n.bodies("dead"); got != "early" {
+		t.Errorf("dead has %q, want early", got)
+	}
+	if got := n.bodies("q"); got != "late" {
+		t.Errorf("q has %q, want late", got)
+	}
+}

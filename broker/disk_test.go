@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,9 @@ import (
 // disk is both stores of a broker under test. It writes when the test says so.
 type disk struct {
 	t        *testing.T
+	unstored atomic.Int64
+
+	mu       sync.Mutex // for tests that publish from several goroutines
 	ids      uint64
 	group    uint64
 	records  []topology.Record
@@ -31,7 +36,6 @@ type disk struct {
 	stored   map[queue.ID][]queue.StoredPut
 	onWrite  func(topology.Unit)
 	broken   error
-	unstored int64
 }
 
 type unit struct {
@@ -44,21 +48,34 @@ type barrier struct {
 	done func(error)
 }
 
-func (d *disk) NextID() uint64 { d.ids++; return d.ids }
+func (d *disk) NextID() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ids++
+	return d.ids
+}
 
 func (d *disk) Write(u topology.Unit, done func(error)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.onWrite != nil {
 		d.onWrite(u)
 	}
 	d.units = append(d.units, unit{u, done})
 }
 
-func (d *disk) Enlist(c queue.Collector)        { d.enlisted = append(d.enlisted, c) }
-func (d *disk) EnlistSettled(c queue.Collector) { d.settled = append(d.settled, c) }
-func (d *disk) AddUnstored(n int64)             { d.unstored += n }
-func (d *disk) Drop(id queue.ID)                { d.dropped = append(d.dropped, id) }
+func (d *disk) Enlist(c queue.Collector)        { note(d, &d.enlisted, c) }
+func (d *disk) EnlistSettled(c queue.Collector) { note(d, &d.settled, c) }
+func (d *disk) Drop(id queue.ID)                { note(d, &d.dropped, id) }
+func (d *disk) AddUnstored(n int64)             { d.unstored.Add(n) }
 func (d *disk) Barrier(c queue.Collector, done func(error)) {
-	d.barriers = append(d.barriers, barrier{c, done})
+	note(d, &d.barriers, barrier{c, done})
+}
+
+func note[T any](d *disk, list *[]T, x T) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	*list = append(*list, x)
 }
 
 // commit writes what there is, topology first (S-3), and wakes whoever waited for it.
@@ -81,7 +98,7 @@ func (d *disk) commit() {
 		c.CollectSettled(&b, nil)
 	}
 	d.settled = nil
-	d.unstored -= int64(b.Bytes)
+	d.unstored.Add(-int64(b.Bytes))
 	units, barriers := d.units, d.barriers
 	d.units, d.barriers = nil, nil
 	if d.broken != nil {

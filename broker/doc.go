@@ -16,9 +16,9 @@
 //
 // They nest in this order, and code never goes against it:
 //
-//	Broker.mu          virtual hosts, users, permissions
-//	VHost.mu           the topology of one virtual host: who is declared and bound
-//	Queue              (package queue)
+//	VHost.mu           the topology of one virtual host: what is declared and bound
+//	Broker.mu          virtual hosts, users, permissions; a Permit may ask for it
+//	Queue              (package queue); never together with Broker.mu
 //	Channel, Outbound  (package connection)
 //
 // An Exchange's own lock, Broker.sessions, the timers and a Commit are leaves: nothing

@@ -240,12 +240,12 @@ func TestPublisherIsAnsweredWhenEveryQueueIsDone(t *testing.T) {
 	m := n.message("x", "", "m", amqp.Properties{})
 	n.publishConfirmed("x", m, message.NewConfirm(&c, 1))
 	f("[]")
-	if got, want := n.disk.unstored, int64(m.Size()); got != want {
+	if got, want := n.disk.unstored.Load(), int64(m.Size()); got != want {
 		t.Errorf("%d bytes wait for the disk, want %d", got, want)
 	}
 	n.disk.commit()
-	if n.disk.unstored != 0 {
-		t.Errorf("%d bytes wait for the disk after the commit", n.disk.unstored)
+	if got := n.disk.unstored.Load(); got != 0 {
+		t.Errorf("%d bytes wait for the disk after the commit", got)
 	}
 	f("[1:true]")
 	n.publishConfirmed("", n.message("", "transient", "m", amqp.Properties{}), message.NewConfirm(&c, 2))
