@@ -38,6 +38,7 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 	for ok {
 		for i := range letters {
 			l := &letters[i]
+			l.Confirm = unrefusable(l.Confirm)
 			if v == nil || !v.deadLetter(now, c, q.Name(), l, out) {
 				b.Counters.DeadLettersDropped.Add(1)
 			}
@@ -54,6 +55,21 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 		c.letters = nil
 	}
 }
+
+// unrefusable returns a confirm for the targets of a letter that lets go of the publisher's
+// one when it is done, and keeps from it that a target was full: the message was taken and
+// has died, which is no refusal (CONF-5).
+func unrefusable(c *message.Confirm) *message.Confirm {
+	if c == nil {
+		return nil
+	}
+	return message.NewConfirm(ofLetter{c}, 0)
+}
+
+// ofLetter is the Confirmer of a letter's targets.
+type ofLetter struct{ publisher *message.Confirm }
+
+func (l ofLetter) Confirmed(_ uint64, _ bool, wakes *message.Wakes) { l.publisher.Release(wakes) }
 
 // deadLetter publishes one letter of the queue named source, and reports whether it came
 // anywhere. Without its exchange, or a route from there, it is gone (DLX-2, DLX-13); its

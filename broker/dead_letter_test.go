@@ -463,3 +463,16 @@ func TestMessagesThatExpiredWhileDownAreDeadLettered(t *testing.T) {
 		t.Errorf("q has %q, want late", got)
 	}
 }
+
+// CONF-5: that the queue for the dead is full does not concern the publisher.
+func TestPublisherIsAckedWhenTheDeadLetterIsRefused(t *testing.T) {
+	n := newNode(t)
+	n.queue("q", with("x-message-ttl", int32(0)), deadLetter(""), deadLetterKey("full"))
+	n.queue("full", with("x-max-length", int32(0)), with("x-overflow", "reject-publish"))
+	var c confirmer
+	n.publishConfirmed("", n.message("", "q", "m", amqp.Properties{}), message.NewConfirm(&c, 1))
+	n.disk.commit()
+	if got := fmt.Sprint(c.answers); got != "[1:true]" {
+		t.Errorf("got %s, want [1:true]", got)
+	}
+}

@@ -10,8 +10,9 @@ import (
 )
 
 // Permit answers whether the one it was made for may do op on a queue or an exchange: nil,
-// or the refusal to send (ERR-27). The default exchange's name is "". A nil Permit allows
-// everything; what the broker itself declares needs no permission.
+// or the refusal to send (ERR-27). The default exchange's name is "". It may be called with
+// the topology locked, so it must not use the VHost. A nil Permit allows everything; what
+// the broker itself declares needs no permission.
 type Permit func(op auth.Operation, kind binding.Kind, name string) error
 
 func (p Permit) check(op auth.Operation, kind binding.Kind, name string) error {
