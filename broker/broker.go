@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/auth"
@@ -53,7 +54,10 @@ type Broker struct {
 	mu     sync.RWMutex // guards the fields below
 	vhosts map[string]*VHost
 	users  map[string]auth.User
-	grants map[grantee]*auth.Grant
+
+	// grants are the permissions. The map is never changed: whoever changes permissions,
+	// under mu, puts another in its place, and reading needs no lock.
+	grants atomic.Pointer[map[grantee]*auth.Grant]
 
 	sessions sessions
 	timers   timers
@@ -70,7 +74,7 @@ type Backlog interface{ AddUnstored(delta int64) }
 // names.
 func New(o Options, messages queue.Store, records topology.Store, entropy io.Reader) *Broker {
 	backlog, _ := messages.(Backlog)
-	return &Broker{
+	b := &Broker{
 		options:  o,
 		messages: messages,
 		records:  records,
@@ -78,8 +82,9 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 		entropy:  entropy,
 		vhosts:   make(map[string]*VHost),
 		users:    make(map[string]auth.User),
-		grants:   make(map[grantee]*auth.Grant),
 	}
+	b.grants.Store(&map[grantee]*auth.Grant{})
+	return b
 }
 
 // VHost returns a virtual host, nil when there is none of that name.
@@ -175,12 +180,14 @@ func (b *Broker) initialize() error {
 }
 
 func (b *Broker) restoreGrants(permissions []topology.Permission) error {
+	grants := make(map[grantee]*auth.Grant, len(permissions))
 	for _, p := range permissions {
 		g, err := p.Compile()
 		if err != nil {
 			return fmt.Errorf("restore: %w", err)
 		}
-		b.grants[grantee{p.User, p.VHost}] = g
+		grants[grantee{p.User, p.VHost}] = g
 	}
+	b.grants.Store(&grants)
 	return nil
 }

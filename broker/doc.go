@@ -16,13 +16,14 @@
 //
 // They nest in this order, and code never goes against it:
 //
+//	Broker.mu          virtual hosts, users, permissions
 //	VHost.mu           the topology of one virtual host: what is declared and bound
-//	Broker.mu          virtual hosts, users, permissions; a Permit may ask for it
-//	Queue              (package queue); never together with Broker.mu
+//	Queue              (package queue)
 //	Channel, Outbound  (package connection)
 //
 // An Exchange's own lock, Broker.sessions, the timers and a Commit are leaves: nothing
-// else is taken while one is held. Publishing takes neither Broker.mu nor VHost.mu:
+// else is taken while one is held. Permissions are asked for with a VHost locked, so they
+// are read from a snapshot and not under Broker.mu. Publishing takes neither Broker.mu nor VHost.mu:
 // exchanges and queues are found by name in maps that are read without a lock.
 //
 // Consumers, sessions and the callbacks of a Commit are called with none of these locked,

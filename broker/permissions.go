@@ -2,11 +2,13 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/topology"
 )
 
 // Permit answers whether the one it was made for may do op on a queue or an exchange: nil,
@@ -74,18 +76,14 @@ func (b *Broker) CheckPassword(user, password string, loopback bool) error {
 // Allowed reports whether user may do op on what resource names in vhost. The default
 // exchange is amq.default (PERM-2).
 func (b *Broker) Allowed(user, vhost string, op auth.Operation, resource string) bool {
-	b.mu.RLock()
-	g := b.grants[grantee{user, vhost}]
-	b.mu.RUnlock()
+	g := b.grant(user, vhost)
 	return g != nil && g.Allows(op, resource)
 }
 
 // HasAccess reports whether user may use vhost at all: whether there is a permission
 // record (PERM-1).
 func (b *Broker) HasAccess(user, vhost string) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.grants[grantee{user, vhost}] != nil
+	return b.grant(user, vhost) != nil
 }
 
 // Open returns the virtual host a user asks for with connection.open, or why there is none
@@ -115,3 +113,28 @@ func (b *Broker) HasTag(user, tag string) bool {
 
 // grantee is what permissions are found by.
 type grantee struct{ user, vhost string }
+
+func (b *Broker) grant(user, vhost string) *auth.Grant {
+	return (*b.grants.Load())[grantee{user, vhost}]
+}
+
+// changeGrants puts a changed copy of the permissions in place. b.mu is held.
+func (b *Broker) changeGrants(change func(map[grantee]*auth.Grant)) {
+	grants := maps.Clone(*b.grants.Load())
+	change(grants)
+	b.grants.Store(&grants)
+}
+
+// deleteGrants takes some permissions away and returns their records, in a stable order;
+// they are still to be written. b.mu is held.
+func (b *Broker) deleteGrants(which func(grantee) bool) (records []topology.Record) {
+	for _, p := range b.Permissions() {
+		if which(grantee{p.User, p.VHost}) {
+			records = append(records, topology.Permission{Permission: p})
+		}
+	}
+	b.changeGrants(func(grants map[grantee]*auth.Grant) {
+		maps.DeleteFunc(grants, func(k grantee, _ *auth.Grant) bool { return which(k) })
+	})
+	return records
+}

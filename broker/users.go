@@ -29,10 +29,9 @@ func (b *Broker) Users() []auth.User {
 
 // Permissions returns all permission records, by virtual host and user.
 func (b *Broker) Permissions() []auth.Permission {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	all := make([]auth.Permission, 0, len(b.grants))
-	for _, g := range b.grants {
+	grants := *b.grants.Load()
+	all := make([]auth.Permission, 0, len(grants))
+	for _, g := range grants {
 		all = append(all, g.Permission())
 	}
 	slices.SortFunc(all, func(x, y auth.Permission) int {
@@ -62,12 +61,8 @@ func (b *Broker) DeleteUser(name string) *Commit {
 		b.mu.Unlock()
 		return nil
 	}
-	deletes := []topology.Record{topology.User{User: u}}
-	for _, g := range b.sortedGrants(func(k grantee) bool { return k.user == name }) {
-		deletes = append(deletes, topology.Permission{Permission: g.Permission()})
-		delete(b.grants, grantee{name, g.Permission().VHost})
-	}
-	c := b.write(topology.Unit{Deletes: deletes})
+	permissions := b.deleteGrants(func(k grantee) bool { return k.user == name })
+	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.User{User: u}}, permissions...)})
 	delete(b.users, name)
 	b.mu.Unlock()
 
@@ -91,7 +86,7 @@ func (b *Broker) PutPermission(p auth.Permission) (*Commit, error) {
 		return nil, fmt.Errorf("no vhost %q", p.VHost)
 	}
 	c := b.write(topology.Unit{Puts: []topology.Record{topology.Permission{Permission: p}}})
-	b.grants[grantee{p.User, p.VHost}] = g
+	b.changeGrants(func(grants map[grantee]*auth.Grant) { grants[grantee{p.User, p.VHost}] = g })
 	return c, nil
 }
 
@@ -100,13 +95,8 @@ func (b *Broker) PutPermission(p auth.Permission) (*Commit, error) {
 func (b *Broker) DeletePermission(user, vhost string) *Commit {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g := b.grants[grantee{user, vhost}]
-	if g == nil {
-		return nil
-	}
-	c := b.write(topology.Unit{Deletes: []topology.Record{topology.Permission{Permission: g.Permission()}}})
-	delete(b.grants, grantee{user, vhost})
-	return c
+	records := b.deleteGrants(func(k grantee) bool { return k == grantee{user, vhost} })
+	return b.writeDeletes(records)
 }
 
 // HashPassword returns a password's hash with new salt, for a User whose Algorithm is
@@ -125,22 +115,4 @@ func (b *Broker) random(p []byte) {
 	if _, err := io.ReadFull(b.entropy, p); err != nil {
 		panic(fmt.Sprintf("broker: reading entropy: %v", err))
 	}
-}
-
-// sortedGrants returns some of the grants in a stable order. b.mu is held.
-func (b *Broker) sortedGrants(which func(grantee) bool) []*auth.Grant {
-	var keys []grantee
-	for k := range b.grants {
-		if which(k) {
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, func(x, y grantee) int {
-		return cmp.Or(cmp.Compare(x.vhost, y.vhost), cmp.Compare(x.user, y.user))
-	})
-	out := make([]*auth.Grant, len(keys))
-	for i, k := range keys {
-		out[i] = b.grants[k]
-	}
-	return out
 }

@@ -147,12 +147,8 @@ func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Co
 		b.mu.Unlock()
 		return nil
 	}
-	deletes := []topology.Record{topology.VHost{Name: name}}
-	for _, g := range b.sortedGrants(func(k grantee) bool { return k.vhost == name }) {
-		deletes = append(deletes, topology.Permission{Permission: g.Permission()})
-		delete(b.grants, grantee{g.Permission().User, name})
-	}
-	c := b.write(topology.Unit{Deletes: deletes})
+	permissions := b.deleteGrants(func(k grantee) bool { return k.vhost == name })
+	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.VHost{Name: name}}, permissions...)})
 	delete(b.vhosts, name)
 	b.mu.Unlock()
 
