@@ -104,7 +104,7 @@ func (d *decoder) longstr() string { return string(d.skipLongstr()) }
 // name is a short string that names something and has to be UTF-8 (W-28).
 func (d *decoder) name() string {
 	v := d.skipShortstr()
-	if !utf8.Valid(v) {
+	if !validName(v) {
 		d.failed(malformedName)
 	}
 	return string(v)
@@ -113,10 +113,28 @@ func (d *decoder) name() string {
 // borrowedName is name without the copy: the string aliases the input.
 func (d *decoder) borrowedName() string {
 	v := d.skipShortstr()
-	if !utf8.Valid(v) {
+	if !validName(v) {
 		d.failed(malformedName)
 	}
 	return borrow(v)
+}
+
+// validName reports whether b is UTF-8. Names are nearly always short and ASCII, which is
+// seen eight octets at a time, the last eight again where they do not come out even.
+func validName(b []byte) bool {
+	const beyondASCII = 0x8080808080808080
+	if len(b) < 8 {
+		var all byte
+		for _, c := range b {
+			all |= c
+		}
+		return all < utf8.RuneSelf || utf8.Valid(b)
+	}
+	all := binary.LittleEndian.Uint64(b[len(b)-8:])
+	for rest := b; len(rest) > 8; rest = rest[8:] {
+		all |= binary.LittleEndian.Uint64(rest)
+	}
+	return all&beyondASCII == 0 || utf8.Valid(b)
 }
 
 // table reads a field table. A length that goes beyond the input is the table's fault.
@@ -164,6 +182,10 @@ func (d *decoder) end(args []byte, class, method uint16) error {
 	if d.fail == intact && len(d.b) == 0 {
 		return nil
 	}
+	return d.failedOn(args, class, method)
+}
+
+func (d *decoder) failedOn(args []byte, class, method uint16) error {
 	return d.failure(args).On(class, method)
 }
 

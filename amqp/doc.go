@@ -13,9 +13,13 @@
 // with all integers big-endian.
 //
 // Decoding walks a slice with a cursor and encoding appends to one. What a decoded
-// value borrows from its input is said where it is declared: BasicPublish and a
-// Frame's payload alias the bytes they were read from and are valid until those are
-// reused; everything else owns its memory.
+// value borrows from its input is said where it is declared: BasicPublish, a Frame's
+// payload, a ContentHeader, a PropertyView and what FindHeader and Elements find alias
+// the bytes they were read from and are valid until those are reused; everything else
+// owns its memory.
+//
+// What a client got wrong is an *Error, ready to be sent. What we got wrong, such as a
+// value in a Table that no tag stands for, panics.
 package amqp
 
 //go:generate go run ./internal/specgen

@@ -26,9 +26,9 @@ func (v *PropertyView) HasHeaders() bool { return v.Flags&FlagHeaders != 0 }
 // ScanProperties checks the property flags and the properties, which are all of b, and
 // returns the ones publishing needs. It accepts exactly what Properties.Decode accepts,
 // with the same errors, and does not allocate.
-func ScanProperties(b []byte) (PropertyView, error) {
+func ScanProperties(b []byte) (v PropertyView, err error) {
 	d := decoder{b: b}
-	v := PropertyView{Flags: d.flags()}
+	v.Flags = d.flags()
 	if v.Flags&FlagContentType != 0 {
 		d.skipShortstr()
 	}

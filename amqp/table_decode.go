@@ -3,7 +3,6 @@ package amqp
 import (
 	"bytes"
 	"encoding/binary"
-	"iter"
 	"math"
 )
 
@@ -223,41 +222,4 @@ func buildValue(tag byte, value owned) any {
 		return buildTable(value)
 	}
 	return nil // V
-}
-
-// FindHeader looks name up in the entries of a table that ScanProperties has found well
-// formed, without decoding it, and takes the first. The value is as on the wire, without
-// the length that S, x, A and F have before them, and aliases rawTable.
-func FindHeader(rawTable []byte, name string) (tag byte, value []byte, ok bool) {
-	for b := rawTable; len(b) > 0; {
-		n := 1 + int(b[0])
-		tag, value, rest, err := splitValue(b[n:])
-		if err != nil {
-			return 0, nil, false
-		}
-		if string(b[1:n]) == name {
-			return tag, value, true
-		}
-		b = rest
-	}
-	return 0, nil, false
-}
-
-// Elements goes through the elements of an array found by FindHeader: their tags and
-// their values, as FindHeader returns them.
-func Elements(rawArray []byte) iter.Seq2[byte, []byte] {
-	return func(yield func(byte, []byte) bool) {
-		for b := rawArray; len(b) > 0; {
-			tag, value, rest, err := splitValue(b)
-			if err != nil || !yield(tag, value) {
-				return
-			}
-			b = rest
-		}
-	}
-}
-
-// DecodeValue returns the value FindHeader or Elements found, owning its memory.
-func DecodeValue(tag byte, value []byte) any {
-	return buildValue(tag, own(value))
 }

@@ -1,5 +1,16 @@
 package auth
 
+import "slices"
+
+// Tags that mean something to the broker (PERM-4). Others are kept and shown.
+const (
+	Administrator = "administrator"
+	Monitoring    = "monitoring"
+	Policymaker   = "policymaker"
+	Management    = "management"
+	Impersonator  = "impersonator" // may set any user-id property (PUB-9)
+)
+
 // User is someone who may log in.
 type User struct {
 	Name string
@@ -7,15 +18,10 @@ type User struct {
 	// followed by the digest of salt and password. Empty means that no password logs in
 	// (PERM-9).
 	PasswordHash string
-	// Algorithm names the digest: rabbit_password_hashing_sha256, …_sha512 or …_md5.
+	// Algorithm names the digest: SHA256, SHA512 or MD5; empty stands for SHA256.
 	Algorithm string
-	Tags      []string // administrator, monitoring, policymaker, management, impersonator
+	Tags      []string // Administrator, Monitoring, Policymaker, Management, Impersonator
 }
 
-// Permission is what a user may do in one virtual host: three regular expressions over
-// the names of queues and exchanges, not anchored; an empty one matches nothing
-// (PERM-1).
-type Permission struct {
-	User, VHost            string
-	Configure, Write, Read string
-}
+// HasTag reports whether u carries tag.
+func (u User) HasTag(tag string) bool { return slices.Contains(u.Tags, tag) }

@@ -105,7 +105,7 @@ func (s Spec) parseType(o *Options) error {
 	}
 	o.Type = Quorum
 	o.DeliveryLimit = quorumDeliveryLimit
-	property := ""
+	var property string
 	switch {
 	case s.AutoDelete:
 		property = "auto-delete"

@@ -62,12 +62,15 @@ func (q *Queue) CollectSettled(b *Batch, done []Position) {
 			Head:        lv.acks.head,
 			Next:        lv.next,
 			DeliveredTo: lv.deliveredTo,
-			HadConsumer: q.hadConsumer,
+			HadConsumer: q.used != unused,
 			Pages:       lv.acks.changed(nil),
 			DeadPages:   lv.acks.head / PagePositions,
 			Settled:     lv.settled,
 		})
 		lv.settled, lv.dirty = nil, false
+		if q.used == usedUnstored {
+			q.used, q.usedGroup = usedCollected, b.Group
+		}
 	}
 }
 
@@ -76,6 +79,9 @@ func (q *Queue) CollectSettled(b *Batch, done []Position) {
 func (q *Queue) Stored(group uint64, wakes *message.Wakes) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.used == usedCollected && q.usedGroup <= group {
+		q.used = usedStored
+	}
 	for i := range q.levels {
 		lv := &q.levels[i]
 		p := &lv.pending

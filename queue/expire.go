@@ -117,11 +117,7 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 		return time.Time{}
 	}
 	ms := now.UnixMilli()
-	left := expireAtOnce
-	left = q.expireIndexed(ms, left, now, out)
-	for i := len(q.levels) - 1; i >= 0; i-- {
-		left = q.expireFront(&q.levels[i], ms, left, now, out)
-	}
+	left := q.expireDue(ms, now, out)
 	if due := q.unusedAt(); due != 0 && due <= ms {
 		out.Unused = append(out.Unused, q)
 		q.lastUse = ms // asked once; a use that comes first wins
@@ -134,6 +130,15 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 		return time.Time{}
 	}
 	return time.UnixMilli(q.timer)
+}
+
+// expireDue ends what is past its deadline and returns how many more it would have.
+func (q *Queue) expireDue(ms int64, now time.Time, out *Effects) (left int) {
+	left = q.expireIndexed(ms, expireAtOnce, now, out)
+	for i := len(q.levels) - 1; i >= 0; i-- {
+		left = q.expireFront(&q.levels[i], ms, left, now, out)
+	}
+	return left
 }
 
 // expireFront ends due messages at the front of a level.

@@ -15,19 +15,25 @@ func (q *Queue) wouldExceed(m *message.Message) bool {
 }
 
 // limit drops messages from the head until the limits hold (LEN-2). With priorities that
-// is the oldest of the highest (PRI-3).
+// is the oldest of the highest (PRI-3). What is past its deadline goes first: it must not
+// push out a message that is still wanted.
 func (q *Queue) limit(now time.Time, out *Effects) {
-	o := &q.options
-	if o.Overflow != DropHead || o.MaxLength == None && o.MaxLengthBytes == None {
+	if q.options.Overflow != DropHead || !q.exceeds() {
 		return
 	}
-	for q.readyCount > 0 &&
-		(o.MaxLength != None && q.readyCount > o.MaxLength ||
-			o.MaxLengthBytes != None && q.readyBytes > o.MaxLengthBytes) {
-		lv, e, slot := q.nextReady(now.UnixMilli(), now, out)
+	ms := now.UnixMilli()
+	q.expireDue(ms, now, out)
+	for q.exceeds() {
+		lv, e, slot := q.nextReady(ms, now, out)
 		if lv == nil {
 			return
 		}
 		q.killReady(lv, *e, slot, MaxLength, now, out)
 	}
+}
+
+func (q *Queue) exceeds() bool {
+	o := &q.options
+	return o.MaxLength != None && q.readyCount > o.MaxLength ||
+		o.MaxLengthBytes != None && q.readyBytes > o.MaxLengthBytes
 }

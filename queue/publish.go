@@ -19,6 +19,9 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 		return true // what a deleted queue was sent is dropped and confirmed
 	}
 	if q.options.Overflow != DropHead && q.wouldExceed(m) {
+		q.expireDue(ms, now, out)
+	}
+	if q.options.Overflow != DropHead && q.wouldExceed(m) {
 		p.Confirm.Reject()
 		if q.options.Overflow == RejectPublishDLX {
 			q.mail(Letter{Message: m, Reason: MaxLength, At: now}, out)

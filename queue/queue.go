@@ -43,7 +43,8 @@ type Queue struct {
 
 	enlisted        bool // the store knows of unstored messages
 	enlistedSettled bool // the store knows of acknowledgement state to write
-	hadConsumer     bool
+	used            use
+	usedGroup       uint64
 
 	readyCount, readyBytes     int64
 	unackedCount, unackedBytes int64
@@ -118,6 +119,11 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		for s := max(lv.restored, lv.acks.head); s < lv.next; s++ {
 			lv.acks.set(s)
 		}
+		if rl.AllRedelivered && lv.deliveredTo < lv.next-1 {
+			// The marks are in memory only; a clean stop has to keep them.
+			lv.deliveredTo = lv.next - 1
+			q.settledSome(lv)
+		}
 	}
 	q.lastUse = now.UnixMilli()
 	q.askTimer(out)
@@ -149,19 +155,32 @@ func (q *Queue) Touch(now time.Time, out *Effects) {
 	q.askTimer(out)
 }
 
-// FirstUse reports true once in a run of a durable queue: before the first consume or
-// get is answered, the caller has Barrier put it on disk that someone may have seen
-// messages (S-11).
+// FirstUse reports whether a durable queue has not been consumed or got from in this run,
+// as far as the disk knows. Before such a consume or get is answered the caller has
+// Barrier put it there, because after a crash every message of a queue that had a
+// consumer is taken for delivered (S-11).
 func (q *Queue) FirstUse() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.durable || q.hadConsumer {
+	if !q.durable || q.used == usedStored {
 		return false
 	}
-	q.hadConsumer = true
-	q.levels[0].dirty = true
+	if q.used == unused {
+		q.used = usedUnstored
+		q.levels[0].dirty = true
+	}
 	return true
 }
+
+// use is what is known of a durable queue having been consumed or got from in this run.
+type use uint8
+
+const (
+	unused use = iota
+	usedUnstored
+	usedCollected // under way with the commit usedGroup
+	usedStored
+)
 
 // SetOptions replaces the options, as when a policy came or went. Limits act at once;
 // a new time to live applies to messages that come later (TTL-6). The number of

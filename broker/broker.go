@@ -1,0 +1,193 @@
+package broker
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
+)
+
+// Options are what a Broker is told once.
+type Options struct {
+	// DefaultVHost, DefaultUser and DefaultPassword are what a store without any virtual
+	// host is started with (PERM-8): the user is an administrator with all permissions on
+	// the virtual host. No user is made when DefaultUser is empty.
+	DefaultVHost    string
+	DefaultUser     string
+	DefaultPassword string
+	// LoopbackUsers may only log in from this machine (C-11).
+	LoopbackUsers []string
+}
+
+// DefaultOptions are RabbitMQ's.
+func DefaultOptions() Options {
+	return Options{
+		DefaultVHost:    "/",
+		DefaultUser:     "guest",
+		DefaultPassword: "guest",
+		LoopbackUsers:   []string{"guest"},
+	}
+}
+
+// Broker is the node. It is made by New, filled by Restore and then safe for use by many
+// goroutines.
+type Broker struct {
+	// Counters are read by whoever reports them.
+	Counters Counters
+
+	options  Options
+	messages queue.Store
+	records  topology.Store
+	backlog  Backlog // the message store, nil when it does not count
+
+	entropyMu sync.Mutex // guards entropy
+	entropy   io.Reader
+
+	mu     sync.RWMutex // guards the fields below
+	vhosts map[string]*VHost
+	users  map[string]auth.User
+
+	// grants are the permissions. The map is never changed: whoever changes permissions,
+	// under mu, puts another in its place, and reading needs no lock.
+	grants atomic.Pointer[map[grantee]*auth.Grant]
+
+	sessions sessions
+	timers   timers
+	carriers sync.Pool // of *carrier
+}
+
+// Backlog is a queue.Store that counts the bytes of messages that wait for it, so that
+// publishers can be held back. Each Flush tells it by how much they grew or shrank; what it
+// collects it takes off itself.
+type Backlog interface{ AddUnstored(delta int64) }
+
+// New returns a broker in which nothing is declared; Restore comes next. entropy is where
+// generated names and salts come from; a test that hands in the same octets gets the same
+// names.
+func New(o Options, messages queue.Store, records topology.Store, entropy io.Reader) *Broker {
+	backlog, _ := messages.(Backlog)
+	b := &Broker{
+		options:  o,
+		messages: messages,
+		records:  records,
+		backlog:  backlog,
+		entropy:  entropy,
+		vhosts:   make(map[string]*VHost),
+		users:    make(map[string]auth.User),
+	}
+	b.grants.Store(&map[grantee]*auth.Grant{})
+	return b
+}
+
+// VHost returns a virtual host, nil when there is none of that name.
+func (b *Broker) VHost(name string) *VHost {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.vhosts[name]
+}
+
+// VHosts returns all virtual hosts, by name.
+func (b *Broker) VHosts() []*VHost {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	all := make([]*VHost, 0, len(b.vhosts))
+	for _, v := range b.vhosts {
+		all = append(all, v)
+	}
+	slices.SortFunc(all, func(x, y *VHost) int { return strings.Compare(x.name, y.name) })
+	return all
+}
+
+// GeneratedName returns prefix and 22 characters that nobody can foresee, as RabbitMQ
+// names what clients leave without a name.
+func (b *Broker) GeneratedName(prefix string) string {
+	var p [16]byte
+	b.random(p[:])
+	return prefix + base64.RawURLEncoding.EncodeToString(p[:])
+}
+
+// Barrier has everything a queue wants stored put on disk; what is answered after it rests
+// on that. Queues that store nothing have nothing to wait for.
+func (b *Broker) Barrier(q *queue.Queue) *Commit {
+	if s := q.Spec(); !s.Durable || s.Exclusive {
+		return nil
+	}
+	c := new(Commit)
+	b.messages.Barrier(q, c.end)
+	return c
+}
+
+// write hands a unit to the store. What it changes must not be visible yet (S-3).
+func (b *Broker) write(u topology.Unit) *Commit {
+	c := new(Commit)
+	b.records.Write(u, c.end)
+	return c
+}
+
+// Restore fills the broker with what the store found. messages returns what a durable
+// queue holds. A store without virtual hosts is new, and gets the default one and the
+// default user. Dead letters that fall due are carried before it returns.
+func (b *Broker) Restore(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error)) error {
+	if len(c.VHosts) == 0 {
+		return b.initialize()
+	}
+	for _, v := range c.VHosts {
+		b.vhosts[v.Name] = newVHost(b, v.Name)
+	}
+	for _, u := range c.Users {
+		b.users[u.Name] = u.User
+	}
+	if err := b.restoreGrants(c.Permissions); err != nil {
+		return err
+	}
+	var out queue.Effects
+	if err := b.restoreTopology(now, c, messages, &out); err != nil {
+		return err
+	}
+	b.Flush(now, &out)
+	return nil
+}
+
+// initialize makes what a new node starts with.
+func (b *Broker) initialize() error {
+	if _, err := b.PutVHost(b.options.DefaultVHost); err != nil {
+		return err
+	}
+	if b.options.DefaultUser == "" {
+		return nil
+	}
+	if _, err := b.PutUser(auth.User{
+		Name:         b.options.DefaultUser,
+		PasswordHash: b.HashPassword(b.options.DefaultPassword),
+		Algorithm:    auth.SHA256,
+		Tags:         []string{auth.Administrator},
+	}); err != nil {
+		return err
+	}
+	_, err := b.PutPermission(auth.Permission{
+		User: b.options.DefaultUser, VHost: b.options.DefaultVHost,
+		Configure: ".*", Write: ".*", Read: ".*",
+	})
+	return err
+}
+
+func (b *Broker) restoreGrants(permissions []topology.Permission) error {
+	grants := make(map[grantee]*auth.Grant, len(permissions))
+	for _, p := range permissions {
+		g, err := p.Compile()
+		if err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+		grants[grantee{p.User, p.VHost}] = g
+	}
+	b.grants.Store(&grants)
+	return nil
+}

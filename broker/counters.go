@@ -1,0 +1,32 @@
+package broker
+
+import "sync/atomic"
+
+// Counters are totals since the broker started. Whoever does a thing counts it: the
+// broker what it says below, the connections the rest.
+type Counters struct {
+	// Counted by the broker.
+	MessagesRouted         atomic.Uint64 // publishes and dead letters that reached a queue
+	DeadLettersDropped     atomic.Uint64 // dead letters without exchange, route, or in a cycle
+	QueuesDeclared         atomic.Uint64 // queue.declare that succeeded, whether new or not
+	QueuesCreated          atomic.Uint64
+	QueuesDeleted          atomic.Uint64
+	ExchangesCreated       atomic.Uint64
+	ExchangesDeleted       atomic.Uint64
+	AuthenticationRefused  atomic.Uint64
+	AuthenticationAccepted atomic.Uint64
+
+	// Counted by connections.
+	MessagesReceived           atomic.Uint64 // basic.publish that was let in
+	MessagesReceivedConfirm    atomic.Uint64 // of those, on channels in confirm mode
+	MessagesConfirmed          atomic.Uint64
+	MessagesRejected           atomic.Uint64 // publisher nacks
+	MessagesUnroutableDropped  atomic.Uint64
+	MessagesUnroutableReturned atomic.Uint64
+	ConnectionsOpened          atomic.Uint64
+	ConnectionsClosed          atomic.Uint64
+	ChannelsOpened             atomic.Uint64
+	ChannelsClosed             atomic.Uint64
+	ConsumersAdded             atomic.Uint64
+	ConsumersRemoved           atomic.Uint64
+}

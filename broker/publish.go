@@ -1,0 +1,157 @@
+package broker
+
+import (
+	"slices"
+	"time"
+
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/message"
+	"github.com/leveretmq/leveret/queue"
+)
+
+// Publish routes m from x and puts it into every queue it reaches (EX-26, EX-12). It
+// reports whether there was any: a queue that refuses m for its length has still been
+// reached (PUB-6). Queues that store m hold c; the publisher's own hold is not released
+// here. Where m goes from the queues is left in out.
+func (v *VHost) Publish(now time.Time, r *Router, x *exchange.Exchange, m *message.Message, c *message.Confirm, out *queue.Effects) (routed bool) {
+	queues := r.route(v, x, m)
+	for _, q := range queues {
+		q.Publish(now, queue.Put{Message: m, Confirm: c}, out)
+	}
+	if len(queues) == 0 {
+		return false
+	}
+	v.b.Counters.MessagesRouted.Add(1)
+	return true
+}
+
+// Router finds the queues of messages. It is a publisher's working memory: each goroutine
+// that publishes has one, so that routing does not allocate, and it remembers the last
+// route, because most publishers send to the same place again. The zero value is ready.
+type Router struct {
+	found     []*binding.Destination
+	exchanges []*exchange.Exchange // every one the message came through, in order
+	queues    []*queue.Queue       // the answer
+
+	// last is the exchange that queues was found from, with key, in the given generation of
+	// its virtual host. Nil when the answer depended on more than that.
+	last       *exchange.Exchange
+	key        []byte
+	generation uint64
+}
+
+// route returns the queues that m reaches from x, each once. The answer is valid until the
+// next call.
+func (r *Router) route(v *VHost, x *exchange.Exchange, m *message.Message) []*queue.Queue {
+	// The generation is read first: what changes while the route is worked out makes it
+	// stale at once.
+	generation := v.generation.Load()
+	if r.last == x && r.generation == generation && m.More == nil && string(r.key) == m.RoutingKey {
+		x.PublishedIn.Add(1)
+		x.PublishedOut.Add(uint64(len(r.queues)))
+		return r.queues
+	}
+	r.follow(v, x, m)
+	r.queues = r.queues[:0]
+	for _, d := range r.found {
+		r.queues = append(r.queues, d.Target.(*queue.Queue))
+	}
+	r.last = nil
+	if len(r.exchanges) == 1 && m.More == nil && byKeyAlone(x) {
+		r.last, r.generation = x, generation
+		r.key = append(r.key[:0], m.RoutingKey...)
+	}
+	return r.queues
+}
+
+// byKeyAlone tells whether the routing key decides where a message goes from x. It does
+// not for headers, nor for a type that this function has not heard of.
+func byKeyAlone(x *exchange.Exchange) bool {
+	switch x.Spec().Type {
+	case "direct", "fanout", "topic":
+		return true
+	}
+	return false
+}
+
+// follow leaves in r.found the queues that m reaches from x, and in r.exchanges the
+// exchanges it passes. Each is visited once, so that cycles are harmless.
+func (r *Router) follow(v *VHost, x *exchange.Exchange, m *message.Message) {
+	r.found = r.found[:0]
+	r.exchanges = append(r.exchanges[:0], x)
+	for i := 0; i < len(r.exchanges); i++ {
+		from, start := r.exchanges[i], len(r.found)
+		if from.Name() == exchange.Default {
+			r.found = v.routeDefault(from, m, r.found)
+		} else {
+			r.found = from.Route(m, r.found)
+		}
+		if len(r.found) == start {
+			r.visitAlternate(v, from)
+			continue
+		}
+		r.visitExchanges(start)
+	}
+	if len(r.exchanges) > 1 {
+		r.found = binding.Compact(r.found, 0)
+	}
+}
+
+// visitExchanges takes the exchanges out of r.found[start:] and has them visited.
+func (r *Router) visitExchanges(start int) {
+	queues := start
+	for _, d := range r.found[start:] {
+		if d.Kind == binding.Exchange {
+			r.visit(d.Target.(*exchange.Exchange))
+			continue
+		}
+		r.found[queues] = d
+		queues++
+	}
+	r.found = r.found[:queues]
+}
+
+// visitAlternate goes on with the alternate exchange of one that led nowhere, if there is
+// one and it exists (EX-12).
+func (r *Router) visitAlternate(v *VHost, x *exchange.Exchange) {
+	spec := x.Spec()
+	name, ok := spec.AlternateExchange()
+	if !ok {
+		return
+	}
+	if n := v.exchanges.find(name); n != nil {
+		r.visit(n.x)
+	}
+}
+
+func (r *Router) visit(x *exchange.Exchange) {
+	if !slices.Contains(r.exchanges, x) {
+		r.exchanges = append(r.exchanges, x)
+	}
+}
+
+// routeDefault appends the queues whose names are m's routing keys (EX-24).
+func (v *VHost) routeDefault(x *exchange.Exchange, m *message.Message, dst []*binding.Destination) []*binding.Destination {
+	start := len(dst)
+	dst = v.appendQueue(dst, m.RoutingKey)
+	if m.More != nil {
+		for _, key := range m.More.CC {
+			dst = v.appendQueue(dst, key)
+		}
+		for _, key := range m.More.BCC {
+			dst = v.appendQueue(dst, key)
+		}
+		dst = binding.Compact(dst, start) // a queue gets one copy (PUB-10)
+	}
+	x.PublishedIn.Add(1)
+	x.PublishedOut.Add(uint64(len(dst) - start))
+	return dst
+}
+
+func (v *VHost) appendQueue(dst []*binding.Destination, name string) []*binding.Destination {
+	if n := v.queues.find(name); n != nil {
+		dst = append(dst, n.destination)
+	}
+	return dst
+}

@@ -1,0 +1,109 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
+)
+
+// restoreTopology brings back exchanges, queues and bindings. Records that belong to
+// something which is no longer there are garbage and are deleted (S-5).
+func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
+	var garbage []topology.Record
+	for _, r := range c.Exchanges {
+		v := b.vhosts[r.Spec.VHost]
+		if v == nil {
+			garbage = append(garbage, r)
+			continue
+		}
+		if err := v.restoreExchange(r); err != nil {
+			return err
+		}
+	}
+	for _, v := range b.VHosts() {
+		if err := v.completePredeclared(); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.Queues {
+		v := b.vhosts[r.Spec.VHost]
+		if v == nil {
+			garbage = append(garbage, r)
+			b.messages.Drop(r.ID)
+			continue
+		}
+		if err := v.restoreQueue(now, r, messages, out); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.Bindings {
+		if v := b.vhosts[r.VHost]; v == nil || !v.restoreBinding(r) {
+			garbage = append(garbage, r)
+		}
+	}
+	b.writeDeletes(garbage)
+	return nil
+}
+
+func (v *VHost) restoreExchange(r topology.Exchange) error {
+	x, err := exchange.New(r.Spec)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
+	}
+	v.exchanges.put(r.Spec.Name, newExchangeNode(r.ID, x))
+	return nil
+}
+
+func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
+	options, err := queue.ParseArguments(r.Spec)
+	if err != nil {
+		return fmt.Errorf("restore queue '%s' in vhost '%s': %w", r.Spec.Name, v.name, err)
+	}
+	restored, err := messages(r.ID)
+	if err != nil {
+		return fmt.Errorf("restore queue '%s' in vhost '%s': %w", r.Spec.Name, v.name, err)
+	}
+	q := queue.New(r.ID, r.Spec, options, v.b.messages)
+	q.Restore(now, restored, out)
+	v.queues.put(r.Spec.Name, newQueueNode(q, nil))
+	return nil
+}
+
+// restoreBinding reports whether both ends are the ones the binding was made for.
+func (v *VHost) restoreBinding(r topology.Binding) bool {
+	source := v.exchanges.find(r.Binding.Source)
+	to, ok := v.end(r.Binding.Kind, r.Binding.Destination)
+	if source == nil || !ok || source.id != r.SourceID || to.id != r.DestinationID {
+		return false
+	}
+	if v.bindings.Add(r.Binding) {
+		source.x.Bind(r.Binding, to.destination)
+	}
+	return true
+}
+
+// end is what a binding may lead to.
+type end struct {
+	destination *binding.Destination
+	id          uint64
+	durable     bool
+}
+
+func (v *VHost) end(kind binding.Kind, name string) (end, bool) {
+	if kind == binding.Exchange {
+		n := v.exchanges.find(name)
+		if n == nil {
+			return end{}, false
+		}
+		return end{n.destination, n.id, n.durable}, true
+	}
+	n := v.queues.find(name)
+	if n == nil {
+		return end{}, false
+	}
+	return end{n.destination, uint64(n.q.ID()), n.durable}, true
+}

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/queue"
+)
+
+// timers knows when each queue has something due. A queue is in it at most once, with
+// the earliest moment it asked for.
+type timers struct {
+	mu      sync.Mutex // guards the fields below
+	heap    timerHeap
+	byQueue map[*queue.Queue]*timer
+	ordinal uint64
+	// next is what the last Tick was told to come back at; zero for never.
+	next    time.Time
+	earlier func()
+}
+
+// timer is one queue's entry.
+type timer struct {
+	at      time.Time
+	queue   *queue.Queue
+	ordinal uint64 // orders timers of one moment by when they were set
+	index   int
+}
+
+// set asks for the queue to be looked at no later than at, and tells whoever ticks when
+// that is sooner than it knows of.
+func (t *timers) set(q *queue.Queue, at time.Time) {
+	t.mu.Lock()
+	e := t.byQueue[q]
+	switch {
+	case e == nil:
+		if t.byQueue == nil {
+			t.byQueue = make(map[*queue.Queue]*timer)
+		}
+		t.ordinal++
+		e = &timer{at: at, queue: q, ordinal: t.ordinal}
+		t.byQueue[q] = e
+		heap.Push(&t.heap, e)
+	case at.Before(e.at):
+		e.at = at
+		heap.Fix(&t.heap, e.index)
+	}
+	var tell func()
+	if first := t.heap[0].at; t.next.IsZero() || first.Before(t.next) {
+		t.next = first
+		tell = t.earlier
+	}
+	t.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+}
+
+// due takes out and returns a queue that is due, or nil.
+func (t *timers) due(now time.Time) *queue.Queue {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.heap) == 0 || t.heap[0].at.After(now) {
+		return nil
+	}
+	e := heap.Pop(&t.heap).(*timer)
+	delete(t.byQueue, e.queue)
+	return e.queue
+}
+
+// forget drops a queue that was deleted.
+func (t *timers) forget(q *queue.Queue) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byQueue[q]; e != nil {
+		heap.Remove(&t.heap, e.index)
+		delete(t.byQueue, q)
+	}
+}
+
+// wait returns when the next queue is due, zero for never; whoever ticks comes back then.
+func (t *timers) wait() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next = time.Time{}
+	if len(t.heap) > 0 {
+		t.next = t.heap[0].at
+	}
+	return t.next
+}
+
+// OnEarlierTimer has f called, with nothing locked, when something becomes due earlier
+// than Tick last said. f must not block. It is set before the broker is used.
+func (b *Broker) OnEarlierTimer(f func()) {
+	b.timers.mu.Lock()
+	defer b.timers.mu.Unlock()
+	b.timers.earlier = f
+}
+
+// queuesATick bounds how many queues one Tick looks at, each of which ends a bounded
+// number of messages, so that many at once stall nobody.
+const queuesATick = 64
+
+// Tick does what is due and flushes. It returns when to be called next, which may be at
+// once; zero for not before OnEarlierTimer says so.
+func (b *Broker) Tick(now time.Time, out *queue.Effects) (next time.Time) {
+	for range queuesATick {
+		q := b.timers.due(now)
+		if q == nil {
+			break
+		}
+		if at := q.Expire(now, out); !at.IsZero() {
+			b.timers.set(q, at)
+		}
+		b.CarryOut(now, out)
+	}
+	b.Flush(now, out)
+	return b.timers.wait()
+}
+
+type timerHeap []*timer
+
+func (h timerHeap) Len() int { return len(h) }
+
+func (h timerHeap) Less(i, j int) bool {
+	if !h[i].at.Equal(h[j].at) {
+		return h[i].at.Before(h[j].at)
+	}
+	return h[i].ordinal < h[j].ordinal
+}
+
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *timerHeap) Push(e any) {
+	t := e.(*timer)
+	t.index = len(*h)
+	*h = append(*h, t)
+}
+
+func (h *timerHeap) Pop() any {
+	old := *h
+	n := len(old) - 1
+	e := old[n]
+	old[n] = nil
+	*h = old[:n]
+	return e
+}

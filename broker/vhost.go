@@ -1,0 +1,222 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
+)
+
+// VHost is a virtual host: names of its own for exchanges and queues, and the bindings
+// between them.
+type VHost struct {
+	b    *Broker
+	name string
+
+	// Read without a lock by publishers, changed under mu.
+	exchanges names[exchangeNode]
+	queues    names[queueNode]
+	// generation counts the changes that may route a message differently.
+	generation atomic.Uint64
+
+	mu       sync.Mutex // guards the fields below
+	bindings binding.Set
+	// exclusive has the queues of each connection, oldest first.
+	exclusive map[Owner][]*queueNode
+	// lastBind and lastDelete are the newest commits with a binding put and with anything
+	// deleted. Commits end in order, so whoever waits for the newest has waited for all.
+	lastBind   *Commit
+	lastDelete *Commit
+	deleted    bool
+}
+
+// Owner is the identity of a connection that declares exclusive queues: any comparable
+// value that is its alone. Nil is nobody.
+type Owner any
+
+// exchangeNode is a declared exchange.
+type exchangeNode struct {
+	x           *exchange.Exchange
+	id          uint64
+	durable     bool
+	internal    bool
+	destination *binding.Destination // its Target is x
+	commit      atomic.Pointer[Commit]
+}
+
+// queueNode is a declared queue.
+type queueNode struct {
+	q           *queue.Queue
+	durable     bool
+	owner       Owner                // nil unless it is exclusive
+	destination *binding.Destination // its Target is q
+	commit      atomic.Pointer[Commit]
+}
+
+func newExchangeNode(id uint64, x *exchange.Exchange) *exchangeNode {
+	spec := x.Spec()
+	return &exchangeNode{
+		x:           x,
+		id:          id,
+		durable:     spec.Durable,
+		internal:    spec.Internal,
+		destination: &binding.Destination{Name: x.Name(), Kind: binding.Exchange, Target: x},
+	}
+}
+
+func newQueueNode(q *queue.Queue, owner Owner) *queueNode {
+	spec := q.Spec()
+	return &queueNode{
+		q:           q,
+		durable:     spec.Durable && !spec.Exclusive,
+		owner:       owner,
+		destination: &binding.Destination{Name: q.Name(), Kind: binding.Queue, Target: q},
+	}
+}
+
+// newVHost returns a virtual host with nothing but the default exchange, which is the
+// same everywhere and not stored.
+func newVHost(b *Broker, name string) *VHost {
+	v := &VHost{b: b, name: name, exclusive: make(map[Owner][]*queueNode)}
+	x, err := exchange.New(exchange.Spec{VHost: name, Name: exchange.Default, Type: "direct", Durable: true})
+	if err != nil {
+		panic("broker: no direct exchange type: " + err.Error())
+	}
+	v.exchanges.put(exchange.Default, newExchangeNode(0, x))
+	return v
+}
+
+// addPredeclared adds those of the exchanges that every virtual host has (EX-1)
+// which are not there, and returns their records.
+func (v *VHost) addPredeclared() ([]topology.Record, error) {
+	var added []topology.Record
+	for _, spec := range exchange.Predeclared(v.name) {
+		if v.exchanges.find(spec.Name) != nil {
+			continue
+		}
+		r := topology.Exchange{ID: v.b.records.NextID(), Spec: spec}
+		if err := v.restoreExchange(r); err != nil {
+			return nil, err
+		}
+		added = append(added, r)
+	}
+	return added, nil
+}
+
+// completePredeclared is addPredeclared for a virtual host that is stored already, by a
+// version that had fewer of them.
+func (v *VHost) completePredeclared() error {
+	added, err := v.addPredeclared()
+	if err != nil || len(added) == 0 {
+		return err
+	}
+	v.b.write(topology.Unit{Puts: added})
+	return nil
+}
+
+// PutVHost makes a virtual host with the exchanges of EX-1. One that is there stays as it
+// is (LIM-1).
+func (b *Broker) PutVHost(name string) (*Commit, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.vhosts[name]; v != nil {
+		return nil, nil
+	}
+	v := newVHost(b, name)
+	added, err := v.addPredeclared()
+	if err != nil {
+		return nil, err
+	}
+	c := b.write(topology.Unit{Puts: append([]topology.Record{topology.VHost{Name: name}}, added...)})
+	b.vhosts[name] = v
+	return c, nil
+}
+
+// DeleteVHost deletes a virtual host with everything in it and closes its connections
+// (C-33). Of one that is not there it does nothing.
+func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Commit {
+	b.mu.Lock()
+	v := b.vhosts[name]
+	if v == nil {
+		b.mu.Unlock()
+		return nil
+	}
+	permissions := b.deleteGrants(func(k grantee) bool { return k.vhost == name })
+	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.VHost{Name: name}}, permissions...)})
+	delete(b.vhosts, name)
+	b.mu.Unlock()
+
+	if rest := v.deleteAll(now, out); rest != nil {
+		c = rest
+	}
+	b.closeSessions(func(d SessionInfo) bool { return d.VHost == name },
+		amqp.ConnectionForced("vhost '%s' is down", name))
+	return c
+}
+
+// deleteAll empties a virtual host that nobody can find any more. What it leaves on disk
+// would be garbage anyway (S-5), so the record of the virtual host went first.
+func (v *VHost) deleteAll(now time.Time, out *queue.Effects) *Commit {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.deleted = true
+	var r removal
+	for _, n := range v.queues.sorted() {
+		if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
+			panic("broker: queue refused to be deleted: " + err.Error())
+		}
+		v.forgetQueue(&r, n)
+	}
+	for _, n := range v.exchanges.sorted() {
+		if n.x.Name() != exchange.Default && !slices.Contains(r.exchanges, n) {
+			r.exchanges = append(r.exchanges, n)
+		}
+	}
+	return v.remove(&r)
+}
+
+// Name is the virtual host's name.
+func (v *VHost) Name() string { return v.name }
+
+// Queues returns all queues, by name.
+func (v *VHost) Queues() []*queue.Queue {
+	nodes := v.queues.sorted()
+	all := make([]*queue.Queue, len(nodes))
+	for i, n := range nodes {
+		all[i] = n.q
+	}
+	return all
+}
+
+// Exchanges returns all exchanges, by name; the default one is first.
+func (v *VHost) Exchanges() []*exchange.Exchange {
+	nodes := v.exchanges.sorted()
+	all := make([]*exchange.Exchange, len(nodes))
+	for i, n := range nodes {
+		all[i] = n.x
+	}
+	return all
+}
+
+// Bindings returns all bindings, oldest first. Those of the default exchange are not
+// among them (EX-24).
+func (v *VHost) Bindings() []binding.Binding {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(v.bindings.All())
+}
+
+// down is the answer to whoever still works in a virtual host that was deleted. v.mu is
+// held.
+func (v *VHost) down() error {
+	if v.deleted {
+		return amqp.ConnectionForced("vhost '%s' is down", v.name)
+	}
+	return nil
+}

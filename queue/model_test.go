@@ -1,0 +1,590 @@
+package queue
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/message"
+)
+
+var modelSeeds = flag.Int("model.seeds", 60, "how many seeds TestQueueAgreesWithANaiveModel runs")
+
+// The model is a list of messages that is searched from end to end for every question.
+// It does not say which consumer is next, only which message is: a queue that hands out
+// another one, or keeps one while somebody has room, is wrong.
+func TestQueueAgreesWithANaiveModel(t *testing.T) {
+	for seed := range *modelSeeds {
+		newModel(t, int64(seed)).run(1500)
+	}
+}
+
+type modelState uint8
+
+const (
+	modelReady modelState = iota
+	modelOut
+	modelLeaving // a letter of it is on its way
+	modelGone
+)
+
+type modelMessage struct {
+	body      string
+	level     uint8
+	seq       int // order of arrival
+	expiry    int64
+	state     modelState
+	returned  int // how often it came back
+	delivered bool
+	stored    bool // persistent in a durable queue
+	confirmed bool
+	onDisk    bool // a commit had it
+	position  Position
+	letter    *Letter
+}
+
+type model struct {
+	t     *testing.T
+	seed  int64
+	step  int
+	rng   *rand.Rand
+	spec  Spec
+	q     *Queue
+	out   Effects
+	now   time.Time
+	timer time.Time
+	op    string
+
+	messages  []*modelMessage
+	byBody    map[string]*modelMessage
+	byConfirm []*modelMessage
+	consumers []*modelConsumer
+	published int
+
+	group    uint64
+	underway *Batch
+	disk     map[Position]StoredPut // by level and sequence number
+	states   map[uint8]State
+	pages    map[uint8]map[uint64]Page
+	puts     bool // the queue enlisted
+	settled  bool
+}
+
+type modelConsumer struct {
+	m      *model
+	room   int // prefetch; 0 for no limit
+	noAck  bool
+	holds  []*modelMessage
+	closed bool // says no whatever its prefetch
+}
+
+func newModel(t *testing.T, seed int64) *model {
+	m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), now: time.UnixMilli(1_000_000),
+		byBody: map[string]*modelMessage{}, disk: map[Position]StoredPut{},
+		states: map[uint8]State{}, pages: map[uint8]map[uint64]Page{}}
+	m.spec = Spec{VHost: "/", Name: "q", Durable: m.rng.Intn(4) > 0}
+	add := func(name string, v any) {
+		m.spec.Arguments = append(m.spec.Arguments, amqp.Field{Name: name, Value: v})
+	}
+	if m.rng.Intn(3) == 0 {
+		add("x-max-priority", int64(1+m.rng.Intn(4)))
+	}
+	if m.rng.Intn(2) == 0 {
+		add("x-dead-letter-exchange", "dlx")
+	}
+	if m.rng.Intn(3) == 0 {
+		add("x-message-ttl", int64(m.rng.Intn(60)))
+	}
+	if m.rng.Intn(3) == 0 {
+		add("x-max-length", int64(m.rng.Intn(12)))
+	}
+	if m.rng.Intn(4) == 0 {
+		add("x-delivery-limit", int64(m.rng.Intn(3)))
+	}
+	o, err := ParseArguments(m.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.q = New(1, m.spec, o, m)
+	return m
+}
+
+func (m *model) fail(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("seed %d step %d (%s) %v: %s", m.seed, m.step, m.op, m.spec.Arguments, fmt.Sprintf(format, args...))
+}
+
+// The model is the queue's store.
+func (m *model) Enlist(Collector)               { m.puts = true }
+func (m *model) EnlistSettled(Collector)        { m.settled = true }
+func (m *model) Barrier(Collector, func(error)) {}
+func (m *model) Drop(ID)                        {}
+
+func (m *model) Confirmed(seq uint64, ok bool, _ *message.Wakes) {
+	x := m.byConfirm[seq]
+	if !ok || x.confirmed {
+		m.fail("%s confirmed ok=%v, before: %v", x.body, ok, x.confirmed)
+	}
+	x.confirmed = true
+}
+
+// head is the message that goes next: the highest level, then the earliest.
+func (m *model) head(expired bool) *modelMessage {
+	var best *modelMessage
+	for _, x := range m.messages {
+		if x.state != modelReady || !expired && x.expiry != 0 && x.expiry <= m.now.UnixMilli() {
+			continue
+		}
+		if best == nil || x.level > best.level || x.level == best.level && x.seq < best.seq {
+			best = x
+		}
+	}
+	return best
+}
+
+func (m *model) count(s modelState) (n int64) {
+	for _, x := range m.messages {
+		if x.state == s {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *modelConsumer) hasRoom() bool {
+	return !c.closed && (c.noAck || c.room == 0 || len(c.holds) < c.room)
+}
+
+func (c *modelConsumer) Deliver(d Delivery, _ *Effects) bool {
+	if !c.hasRoom() {
+		return false
+	}
+	x := c.m.taken(d)
+	if c.noAck {
+		x.state = modelGone
+	} else {
+		x.position = d.Position
+		c.holds = append(c.holds, x)
+	}
+	return true
+}
+
+// taken checks that d is the message that had to go next.
+func (m *model) taken(d Delivery) *modelMessage {
+	x := m.byBody[string(d.Message.Body())]
+	if want := m.head(false); x != want {
+		m.fail("delivered %+v, want %+v", x, want)
+	}
+	if want := x.returned > 0 || x.delivered; d.Redelivered != want {
+		m.fail("%s delivered with redelivered=%v, want %v", x.body, d.Redelivered, want)
+	}
+	x.state, x.delivered = modelOut, true
+	return x
+}
+
+func (m *model) run(steps int) {
+	ops := []struct {
+		name   string
+		weight int
+		do     func()
+	}{
+		{"publish", 30, m.publish},
+		{"consume", 3, m.consume},
+		{"cancel", 2, m.cancel},
+		{"settle", 25, m.settle},
+		{"get", 5, m.get},
+		{"room", 6, m.changeRoom},
+		{"wait", 10, m.wait},
+		{"purge", 1, m.purge},
+		{"letters", 10, m.arrive},
+		{"collect", 12, m.collect},
+		{"commit", 12, m.commit},
+		{"restart", 1, m.restart},
+	}
+	total := 0
+	for _, o := range ops {
+		total += o.weight
+	}
+	for m.step = range steps {
+		n := m.rng.Intn(total)
+		for _, o := range ops {
+			if n -= o.weight; n < 0 {
+				m.op = o.name
+				o.do()
+				break
+			}
+		}
+		m.carryOut()
+		m.verify()
+	}
+}
+
+func (m *model) publish() {
+	m.published++
+	x := &modelMessage{body: fmt.Sprint(m.published), seq: m.published}
+	p := amqp.Properties{Flags: amqp.FlagDeliveryMode, DeliveryMode: 2}
+	if m.rng.Intn(4) == 0 {
+		p.DeliveryMode = 1
+	}
+	if m.rng.Intn(2) == 0 {
+		p.Priority, p.Flags = uint8(m.rng.Intn(6)), p.Flags|amqp.FlagPriority
+		x.level = min(p.Priority, m.q.options.MaxPriority)
+	}
+	ttl := int64(-1)
+	if m.q.options.MessageTTL >= 0 {
+		ttl = m.q.options.MessageTTL.Milliseconds()
+	}
+	if m.rng.Intn(4) == 0 {
+		own := int64(m.rng.Intn(80))
+		p.Expiration, p.Flags = fmt.Sprint(own), p.Flags|amqp.FlagExpiration
+		if ttl < 0 || own < ttl {
+			ttl = own
+		}
+	}
+	if ttl >= 0 {
+		x.expiry = m.now.UnixMilli() + ttl
+		if ttl == 0 {
+			x.expiry++ // whoever has room at this moment may have it (TTL-4)
+		}
+	}
+	x.stored = m.spec.Durable && p.DeliveryMode == 2
+	msg, err := message.New(message.Content{Properties: p.Append(nil), Body: []byte(x.body)})
+	if err != nil {
+		m.fail("%v", err)
+	}
+	m.messages = append(m.messages, x)
+	m.byBody[x.body] = x
+	c := message.NewConfirm(m, uint64(len(m.byConfirm)))
+	m.byConfirm = append(m.byConfirm, x)
+	m.q.Publish(m.now, Put{Message: msg, Confirm: c}, &m.out)
+	if ttl == 0 {
+		x.expiry--
+	}
+	c.Release(&m.out.Wakes)
+}
+
+func (m *model) consume() {
+	if len(m.consumers) > 4 {
+		return
+	}
+	c := &modelConsumer{m: m, room: m.rng.Intn(4), noAck: m.rng.Intn(5) == 0}
+	m.consumers = append(m.consumers, c)
+	if err := m.q.Consume(m.now, c, ConsumeOptions{NoAck: c.noAck, Priority: int32(m.rng.Intn(2))}, &m.out); err != nil {
+		m.fail("%v", err)
+	}
+}
+
+func (m *model) cancel() {
+	if len(m.consumers) == 0 {
+		return
+	}
+	i := m.rng.Intn(len(m.consumers))
+	c := m.consumers[i]
+	m.consumers = slices.Delete(m.consumers, i, i+1)
+	m.q.Cancel(m.now, c, &m.out)
+	m.giveBack(c.holds, true)
+}
+
+// settle acknowledges, returns or rejects some of what is out.
+func (m *model) settle() {
+	if len(m.consumers) == 0 {
+		return
+	}
+	c := m.consumers[m.rng.Intn(len(m.consumers))]
+	m.rng.Shuffle(len(c.holds), func(i, j int) { c.holds[i], c.holds[j] = c.holds[j], c.holds[i] })
+	some := slices.Clone(c.holds[:min(m.rng.Intn(4), len(c.holds))])
+	c.holds = slices.Clone(c.holds[len(some):])
+	switch m.rng.Intn(4) {
+	case 0:
+		m.giveBack(some, true)
+	case 1:
+		m.giveBack(some, false)
+	default:
+		var ps []Position
+		for _, x := range some {
+			x.state = modelGone
+			ps = append(ps, x.position)
+		}
+		m.q.Ack(m.now, ps, &m.out)
+	}
+}
+
+func (m *model) giveBack(some []*modelMessage, requeue bool) {
+	var ps []Position
+	for _, x := range some {
+		ps = append(ps, x.position)
+		limit := m.q.options.DeliveryLimit
+		switch {
+		case requeue && (limit == None || int64(x.returned) < limit):
+			if x.expiry != 0 && x.expiry <= m.now.UnixMilli() {
+				m.dies(x)
+				continue
+			}
+			x.state = modelReady
+			x.returned++
+		default:
+			m.dies(x)
+		}
+	}
+	m.q.Reject(m.now, ps, requeue, &m.out)
+}
+
+// dies: it leaves with a letter, or goes.
+func (m *model) dies(x *modelMessage) {
+	x.state = modelGone
+	if m.q.options.DeadLetter {
+		x.state = modelLeaving
+	}
+}
+
+func (m *model) get() {
+	want := m.head(false)
+	d, _, ok := m.q.Get(m.now, true, &m.out)
+	if ok != (want != nil) {
+		m.fail("get: %v, want %+v", ok, want)
+	}
+	if ok {
+		m.taken(d).state = modelGone
+	}
+}
+
+func (m *model) changeRoom() {
+	if len(m.consumers) == 0 {
+		return
+	}
+	c := m.consumers[m.rng.Intn(len(m.consumers))]
+	if c.closed = !c.closed; !c.closed {
+		m.q.Resume(m.now, c, &m.out)
+	}
+}
+
+func (m *model) wait() {
+	end := m.now.Add(time.Duration(m.rng.Intn(30)) * time.Millisecond)
+	for !m.timer.IsZero() && !m.timer.After(end) {
+		if m.timer.After(m.now) {
+			m.now = m.timer
+		}
+		m.timer = m.q.Expire(m.now, &m.out)
+		m.carryOut()
+	}
+	m.now = end
+	for _, x := range m.messages {
+		if x.state == modelReady && x.expiry != 0 && x.expiry <= m.now.UnixMilli() {
+			m.fail("%s was due at %d, it is %d", x.body, x.expiry, m.now.UnixMilli())
+		}
+	}
+}
+
+func (m *model) purge() {
+	want := m.count(modelReady)
+	for _, x := range m.messages {
+		if x.state == modelReady {
+			x.state = modelGone
+		}
+	}
+	if n := m.q.Purge(m.now, &m.out); int64(n) != want {
+		m.fail("purged %d, want %d", n, want)
+	}
+}
+
+// arrive lets some letters end in their targets.
+func (m *model) arrive() {
+	for _, x := range m.messages {
+		if x.letter != nil && m.rng.Intn(2) == 0 {
+			l := x.letter
+			x.letter, x.state = nil, modelGone
+			l.Confirm.Release(&m.out.Wakes)
+			l.Transfer.Release(&m.out)
+		}
+	}
+}
+
+func (m *model) collect() {
+	if m.underway != nil {
+		return
+	}
+	m.group++
+	b := &Batch{Group: m.group, MaxPuts: m.rng.Intn(6)}
+	m.puts = m.q.Collect(b)
+	if m.rng.Intn(3) > 0 {
+		m.q.CollectSettled(b, nil)
+		m.settled = false
+	}
+	m.underway = b
+}
+
+// commit puts what was collected on the model's disk.
+func (m *model) commit() {
+	b := m.underway
+	if b == nil {
+		return
+	}
+	m.underway = nil
+	for _, p := range b.Puts {
+		m.disk[Position{Seq: p.Seq, Level: p.Level}] = p
+		m.byBody[string(p.Message.Body())].onDisk = true
+	}
+	for _, s := range b.States {
+		m.states[s.Level] = s
+		if m.pages[s.Level] == nil {
+			m.pages[s.Level] = map[uint64]Page{}
+		}
+		for _, p := range s.Pages {
+			m.pages[s.Level][p.Number] = p
+		}
+		for n := range m.pages[s.Level] {
+			if n < s.DeadPages {
+				delete(m.pages[s.Level], n)
+			}
+		}
+		for _, r := range s.Settled {
+			for seq := r.First; seq <= r.Last; seq++ {
+				if _, ok := m.disk[Position{Seq: seq, Level: s.Level}]; !ok {
+					m.fail("level %d: %d is said to be settled on disk and never was there", s.Level, seq)
+				}
+			}
+		}
+	}
+	var w message.Wakes
+	m.q.Stored(b.Group, &w)
+}
+
+// restart throws away everything but the disk.
+func (m *model) restart() {
+	var r Restored
+	found := map[string]bool{}
+	for level := range int(m.q.options.MaxPriority) + 1 {
+		s := m.states[uint8(level)]
+		rl := RestoredLevel{Level: uint8(level), Head: max(s.Head, 1), Next: max(s.Next, 1)}
+		var known acks
+		known.head = 1
+		var pages []Page
+		for _, p := range m.pages[uint8(level)] {
+			pages = append(pages, p)
+		}
+		known.restore(rl.Head, pages)
+		rl.Pages = pages
+		var seqs []uint64
+		for p := range m.disk {
+			if int(p.Level) == level {
+				rl.Next = max(rl.Next, p.Seq+1)
+				if !known.has(p.Seq) {
+					seqs = append(seqs, p.Seq)
+				}
+			}
+		}
+		slices.Sort(seqs)
+		for _, seq := range seqs {
+			p := m.disk[Position{Seq: seq, Level: uint8(level)}]
+			found[string(p.Message.Body())] = true
+			rl.Messages = append(rl.Messages, RestoredMessage{Seq: seq, Expiry: p.Expiry, Message: p.Message})
+		}
+		rl.AllRedelivered = true
+		r.Levels = append(r.Levels, rl)
+	}
+	for body := range found {
+		// One that was settled may be back: its settlement was not on disk yet.
+		if x := m.byBody[body]; !slices.Contains(m.messages, x) {
+			m.messages = append(m.messages, x)
+		}
+	}
+	for _, x := range m.messages {
+		switch {
+		case x.stored && x.confirmed && x.state != modelGone && !found[x.body]:
+			m.fail("%s was confirmed and is lost: %+v", x.body, x)
+		case found[x.body]:
+			x.state, x.letter, x.delivered, x.returned = modelReady, nil, true, 0
+			x.onDisk = true
+		default:
+			x.state, x.letter = modelGone, nil
+		}
+	}
+	o := m.q.options
+	m.q = New(1, m.spec, o, m)
+	m.underway, m.consumers, m.out, m.timer = nil, nil, Effects{}, time.Time{}
+	m.q.Restore(m.now, r, &m.out)
+	if m.spec.Durable {
+		m.q.CollectSettled(&Batch{}, nil)
+	}
+}
+
+func (m *model) carryOut() {
+	m.out.Letters = nil
+	for letters, ok := m.q.TakeLetters(nil, false); ok; letters, ok = m.q.TakeLetters(nil, true) {
+		for _, l := range letters {
+			x := m.byBody[string(l.Message.Body())]
+			switch {
+			case l.Reason == Expired && x.state == modelReady:
+				if x.expiry == 0 || x.expiry > m.now.UnixMilli() {
+					m.fail("%s expired at %d, due %d", x.body, m.now.UnixMilli(), x.expiry)
+				}
+			case l.Reason == MaxLength:
+				if want := m.head(false); x != want {
+					m.fail("dropped %s, want %+v", x.body, want)
+				}
+			case x.state != modelLeaving:
+				m.fail("a letter of %+v, %v", x, l.Reason)
+			}
+			x.state = modelLeaving
+			x.letter = &l
+		}
+	}
+	SettleTransfers(&m.out)
+	if !m.q.options.DeadLetter {
+		m.dropSilently()
+	}
+	for _, tm := range m.out.Timers {
+		if m.timer.IsZero() || tm.At.Before(m.timer) {
+			m.timer = tm.At
+		}
+	}
+	m.out = Effects{}
+}
+
+// dropSilently takes out of the model what the queue has dropped without a letter: what
+// is past its deadline, and what is too many.
+func (m *model) dropSilently() {
+	// Which of several due ones have gone already cannot be seen: let all of them go.
+	m.timer = m.q.Expire(m.now, &m.out)
+	ready := m.q.Stats().Ready
+	for _, x := range m.messages {
+		if m.count(modelReady) > ready && x.state == modelReady && x.expiry != 0 && x.expiry <= m.now.UnixMilli() {
+			x.state = modelGone
+		}
+	}
+	if m.q.options.MaxLength != None {
+		for m.count(modelReady) > ready && m.op != "restart" {
+			m.head(true).state = modelGone
+		}
+	}
+}
+
+func (m *model) verify() {
+	s := m.q.Stats()
+	if want := m.count(modelReady); s.Ready != want {
+		m.fail("%d ready, want %d", s.Ready, want)
+	}
+	if want := m.count(modelOut); s.Unacknowledged != want {
+		m.fail("%d unacknowledged, want %d", s.Unacknowledged, want)
+	}
+	for _, x := range m.messages {
+		if x.stored && x.confirmed && !x.onDisk && x.state != modelGone {
+			m.fail("%s is confirmed and only in memory: %+v", x.body, x)
+		}
+	}
+	for _, c := range m.consumers {
+		if h := m.head(false); h != nil && c.hasRoom() {
+			m.fail("%s is kept back from a consumer that has room", h.body)
+		}
+	}
+	if limit := m.q.options.MaxLength; limit != None && s.Ready > limit && m.op == "publish" && m.messages[len(m.messages)-1].state == modelReady {
+		m.fail("%d ready with a limit of %d", s.Ready, limit)
+	}
+	if len(m.messages) > 400 {
+		m.messages = slices.DeleteFunc(m.messages, func(x *modelMessage) bool { return x.state == modelGone })
+	}
+}
