@@ -169,7 +169,7 @@ func copyDir(t testing.TB, dir string) string {
 		for _, name := range before {
 			copied = copied && copySparse(t, filepath.Join(dir, name), filepath.Join(to, name))
 		}
-		if copied && slices.Equal(before, listing(t, dir)) && sameFile(dir, to, badger.ManifestFilename) {
+		if copied && slices.Equal(before, listing(t, dir)) && sameFile(dir, to, badger.ManifestFilename) && sameFile(dir, to, sequenceName) {
 			return to
 		}
 	}
