@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,9 +19,33 @@ import (
 // slowBackend writes when it is told to, and remembers what.
 type slowBackend struct {
 	group   uint64
-	started chan struct{} // gets one when a write begins; nil for none
-	proceed chan error    // its answer; nil for success at once
+	proceed chan error // the answer to a write, while blocked
+
+	mu      sync.Mutex
+	blocked bool
 	log     []string
+}
+
+// block makes every write wait for proceed.
+func (b *slowBackend) block() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocked, b.proceed = true, make(chan error)
+}
+
+func (b *slowBackend) unblock() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocked = false
+}
+
+// take returns what was written since the last take.
+func (b *slowBackend) take() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.log
+	b.log = nil
+	return l
 }
 
 func (b *slowBackend) next() uint64 { return b.group + 1 }
@@ -43,11 +68,11 @@ func (b *slowBackend) write(g *group) error {
 	if g.clean {
 		parts = append(parts, "clean")
 	}
+	b.mu.Lock()
 	b.log = append(b.log, strings.Join(parts, ", "))
-	if b.started != nil {
-		b.started <- struct{}{}
-	}
-	if b.proceed != nil {
+	blocked := b.blocked
+	b.mu.Unlock()
+	if blocked {
 		return <-b.proceed
 	}
 	return nil
@@ -65,24 +90,23 @@ func withBackend(b backend) *Store {
 // I1: no confirm before the commit returned.
 func TestConfirmWaitsForTheCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &slowBackend{started: make(chan struct{}), proceed: make(chan error)}
+		b := &slowBackend{}
+		b.block()
 		s := withBackend(b)
 		s.Start()
 		q := newFake(s, 1)
 		q.put(msg(t, "a"))
-		<-b.started
 		synctest.Wait()
 		equal(t, "confirmed while the commit is under way", q.storedSeqs(), nil)
 		q.put(msg(t, "b")) // waits for the next group
 		b.proceed <- nil
-		<-b.started
 		synctest.Wait()
 		equal(t, "confirmed after the first commit", q.storedSeqs(), []uint64{1})
 		b.proceed <- nil
 		synctest.Wait()
 		equal(t, "confirmed after the second", q.storedSeqs(), []uint64{1, 2})
 		equal(t, "groups", q.groups, []uint64{1, 2})
-		go func() { <-b.started; b.proceed <- nil }()
+		b.unblock()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -94,15 +118,15 @@ func TestConfirmWaitsForTheCommit(t *testing.T) {
 func TestFailedCommitPoisonsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("input/output error")
-		b := &slowBackend{proceed: make(chan error, 1)}
+		b := &slowBackend{}
+		b.block()
 		s := withBackend(b)
 		s.Start()
 		q := newFake(s, 1)
-		b.proceed <- broken
 		q.put(msg(t, "a"))
+		b.proceed <- broken
 		<-s.Failed()
-		synctest.Wait()
-		b.proceed = nil
+		b.unblock()
 		q.put(msg(t, "b"))
 		s.EnlistSettled(q)
 		s.Drop(5)
@@ -123,7 +147,7 @@ func TestFailedCommitPoisonsTheStore(t *testing.T) {
 		if err := s.Close(); !errors.Is(err, broken) {
 			t.Errorf("got %v from Close, want the failure", err)
 		}
-		equal(t, "writes", b.log, []string{"puts 1"})
+		equal(t, "writes", b.take(), []string{"puts 1"})
 	})
 }
 
@@ -138,7 +162,7 @@ func TestQueueThatWasCutShortGoesToTheTail(t *testing.T) {
 		few.put(m)
 		s.Start()
 		synctest.Wait()
-		equal(t, "writes", b.log, []string{"puts 16384", "puts 16384", "puts 1"})
+		equal(t, "writes", b.take(), []string{"puts 16384", "puts 16384", "puts 1"})
 		equal(t, "groups of the short one", few.groups, []uint64{2})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -164,7 +188,7 @@ func TestDeclarationsGoWithTheGroupAndAnswerInOrder(t *testing.T) {
 		s.Drop(9)
 		s.Start()
 		synctest.Wait()
-		equal(t, "writes", b.log, []string{"unit+1-0, unit+0-1, puts 1, drop 9"})
+		equal(t, "writes", b.take(), []string{"unit+1-0, unit+0-1, puts 1, drop 9"})
 		equal(t, "order", order, []string{"first <nil> [1]", "second <nil> [1]", "barrier <nil> [1]"})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -186,30 +210,29 @@ func TestAcknowledgementsWaitATenthOfASecondAtMost(t *testing.T) {
 		state()
 		time.Sleep(ackInterval - time.Millisecond)
 		synctest.Wait()
-		equal(t, "before 100 ms", b.log, nil)
+		equal(t, "before 100 ms", b.take(), nil)
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		equal(t, "alone after 100 ms", b.log, []string{"states 1 (0 with puts)"})
+		equal(t, "alone after 100 ms", b.take(), []string{"states 1 (0 with puts)"})
 
-		b.log = nil
 		state()
 		time.Sleep(ackInterval / 2)
 		q.put(msg(t, "a"))
 		synctest.Wait()
-		equal(t, "a commit too soon after the last state", b.log, []string{"puts 1"})
+		equal(t, "a commit too soon after the last state", b.take(), []string{"puts 1"})
 		time.Sleep(ackInterval)
 		synctest.Wait()
-		equal(t, "and then alone", b.log, []string{"puts 1", "states 1 (0 with puts)"})
+		equal(t, "and then alone", b.take(), []string{"states 1 (0 with puts)"})
 
-		b.log = nil
 		time.Sleep(time.Second)
 		state()
 		time.Sleep(ackInterval / 2)
 		q.put(msg(t, "b"))
 		synctest.Wait()
-		equal(t, "a commit that happens anyway", b.log, []string{"puts 1, states 1 (0 with puts)"})
+		equal(t, "a commit that happens anyway", b.take(), []string{"puts 1, states 1 (0 with puts)"})
 		time.Sleep(time.Second)
-		equal(t, "nothing more", b.log[1:], nil)
+		synctest.Wait()
+		equal(t, "nothing more", b.take(), nil)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +249,7 @@ func TestBarrierCollectsAllPastTheLimits(t *testing.T) {
 		s.Barrier(q, func(error) {})
 		s.Start()
 		synctest.Wait()
-		equal(t, "writes", b.log, []string{"puts 16389, states 1 (0 with puts)"})
+		equal(t, "writes", b.take(), []string{"puts 16389, states 1 (0 with puts)"})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +269,7 @@ func TestWhatIsDoneTogetherIsStoredTogether(t *testing.T) {
 		})
 		s.Start()
 		synctest.Wait()
-		equal(t, "writes", b.log, []string{"puts 16385, states 1 (1 with puts)"})
+		equal(t, "writes", b.take(), []string{"puts 16385, states 1 (1 with puts)"})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -257,13 +280,14 @@ func TestWhatIsDoneTogetherIsStoredTogether(t *testing.T) {
 // go on.
 func TestPublishersWaitForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &slowBackend{started: make(chan struct{}), proceed: make(chan error)}
+		b := &slowBackend{}
+		b.block()
 		s := withBackend(b)
 		s.maximum = 1000
 		s.Start()
 		q := newFake(s, 1)
 		q.put(msg(t, strings.Repeat("b", 2000)))
-		<-b.started
+		synctest.Wait()
 		let := make(chan error, 1)
 		go func() { let <- s.WaitRoom(context.Background()) }()
 		ctx, cancel := context.WithCancel(context.Background())
@@ -286,7 +310,7 @@ func TestPublishersWaitForRoom(t *testing.T) {
 		if got := s.Stats().Unstored; got != 0 {
 			t.Errorf("got %d bytes unstored after the commit, want 0", got)
 		}
-		go func() { <-b.started; b.proceed <- nil }()
+		b.unblock()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -302,12 +326,14 @@ func TestCloseCommitsWhatIsLeftAndMarksTheEnd(t *testing.T) {
 		q.put(msg(t, "a"))
 		synctest.Wait()
 		// Not enlisted: delivery marks of a queue that only delivered.
+		q.mu.Lock()
 		q.states = []queue.State{{Queue: 1, DeliveredTo: 1}}
+		q.mu.Unlock()
 		newFake(s, 2).put(msg(t, "b"))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "writes", b.log, []string{"puts 1", "puts 1", "states 1 (0 with puts), clean"})
+		equal(t, "writes", b.take(), []string{"puts 1", "puts 1", "states 1 (0 with puts), clean"})
 		answer := make(chan error, 1)
 		s.Write(topology.Unit{}, func(err error) { answer <- err })
 		if err := <-answer; !errors.Is(err, ErrClosed) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -82,7 +83,7 @@ func TestFlippedBitInTheValueLogIsNeverServed(t *testing.T) {
 	dir = copyDir(t, dir)
 	flip(t, dir, []byte("needle"))
 
-	var log bytes.Buffer
+	var log sharedLog
 	s, err := Open(dir, Options{Logger: zerolog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +106,24 @@ func TestFlippedBitInTheValueLogIsNeverServed(t *testing.T) {
 	if got := len(keys(t, s, keyJournal)); got != 1 {
 		t.Errorf("got %d records, want the damaged one kept", got)
 	}
+}
+
+// sharedLog is a log that Badger's goroutines write, too.
+type sharedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *sharedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *sharedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // flip flips one bit of what, wherever it is in a value log.

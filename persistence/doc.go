@@ -4,8 +4,9 @@
 // queue, writes what it got as one synced transaction, and then lets the confirms go.
 //
 // It knows queues by number and as queue.Collector, decides nothing about messages, and
-// never calls into a queue with a lock held. Its locks are leaves: Store.mu guards the
-// lists between callers and the committer. The record index belongs to the committer.
+// never calls into a queue with a lock held, save for the gate of Together, which comes
+// before every other lock. Store.mu is a leaf and guards the lists between callers and the
+// committer. The record index belongs to the committer.
 //
 // # Layout
 //
@@ -50,6 +51,10 @@
 // touching a body. The CRC of all bodies lets recovery check a record in one pass; that of
 // each lets one be read alone and the rest of a damaged record be served. Meta is a list
 // of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
+//
+// Beside Badger's files a directory has store.lock, with the owner's process id; store.seq,
+// the last group outside Badger, which turns a silently cut log into an alarm; and, only
+// while something is damaged, *.salvage: what Badger cut off a log (salvage.go).
 //
 // # What holds
 //

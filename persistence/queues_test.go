@@ -152,14 +152,21 @@ func TestDeadLetterAndItsSettlementAreInOneGroup(t *testing.T) {
 		n := newNode(t, s, 2)
 		n.publish(1, 0, 0)
 		n.flush()
-		synctest.Wait()
 		n.get(0)
 		n.barrier()
-		b.log = nil
+		synctest.Wait()
+		b.take()
+		b.block()
+		newFake(s, 99).put(msg(t, "keeps the committer busy"))
+		synctest.Wait()
 		n.settle(0, func(q *queue.Queue, p []queue.Position) { q.Reject(n.now, p, false, &n.out) })
 		n.flush()
+		b.proceed <- nil
 		synctest.Wait()
-		equal(t, "writes", b.log, []string{"puts 1, states 1 (1 with puts)"})
+		b.proceed <- nil
+		synctest.Wait()
+		equal(t, "writes", b.take()[1:], []string{"puts 1, states 1 (1 with puts)"})
+		b.unblock()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
