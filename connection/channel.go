@@ -109,7 +109,6 @@ func (ch *Channel) frame(f amqp.Frame) {
 		return
 	}
 	if err := ch.contentFrame(f); err != nil {
-		ch.c.decoding = false
 		ch.c.raise(ch, err)
 	}
 }
@@ -145,7 +144,6 @@ func (ch *Channel) methodFrame(f amqp.Frame) {
 		}
 	}
 	if err != nil {
-		ch.c.decoding = false
 		ch.fail(err, class, id)
 	}
 }

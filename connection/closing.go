@@ -27,6 +27,7 @@ var ErrHeartbeat = errors.New("missed heartbeats from client")
 // channel.close or connection.close. ch is nil when no channel is to blame. An error that
 // is not the client's is told as 541.
 func (c *Connection) raise(ch *Channel, err error) {
+	c.decoding = false
 	e := asError(err)
 	if e == nil {
 		e = amqp.InternalError("%v", err)

@@ -200,7 +200,6 @@ func (c *Connection) Feed(now time.Time, b []byte) (n int, err error) {
 		c.decoding = true
 		f, size, err := amqp.ParseFrame(b[n:], c.frameSize)
 		if err != nil {
-			c.decoding = false
 			c.brokenFrame(err)
 			continue
 		}
