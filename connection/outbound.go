@@ -20,8 +20,8 @@ const (
 	// referenceBytes is how long a piece of a body has to be to be referenced by the
 	// buffer instead of copied into it.
 	referenceBytes = 8 << 10
-	// keepBytes is how large a buffer may be to be kept while there is nothing to send.
-	keepBytes = 64 << 10
+	// idleBytes is how large a buffer may be to be kept while there is nothing to send.
+	idleBytes = 1 << 10
 )
 
 // Outbound is what a connection has to send and nobody has taken yet. Everyone who has
@@ -76,11 +76,17 @@ func (o *Outbound) Take(b *Batch) (n int, drained bool) {
 	defer o.mu.Unlock()
 	o.pending, *b = *b, o.pending
 	o.writing = b.size()
-	if o.writing == 0 {
-		o.pending.giveBack()
-		b.giveBack()
-	}
 	return o.writing, o.writing <= LowWater && (len(o.starved) > 0 || o.reader)
+}
+
+// Trim gives back the room that b and the buffer take while there is nothing in them. It
+// is for a writer that has had nothing to write for a while: buffers that come and go with
+// every burst would cost more than they save.
+func (o *Outbound) Trim(b *Batch) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pending.giveBack()
+	b.giveBack()
 }
 
 // Close drops what is to be written, now and later.
@@ -213,10 +219,10 @@ func (b *Batch) Slices(dst [][]byte) [][]byte {
 	return dst
 }
 
-// giveBack lets go of a large buffer that is empty.
+// giveBack lets go of a buffer that is empty, unless it is small.
 func (b *Batch) giveBack() {
-	if cap(b.buf) > keepBytes {
-		b.buf = nil
+	if b.size() == 0 && cap(b.buf) > idleBytes {
+		*b = Batch{}
 	}
 }
 

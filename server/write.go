@@ -10,7 +10,7 @@ import (
 // write is the writer's loop: it takes everything that has gathered and writes it with one
 // call. While there is nothing, it sends the heartbeats.
 func (c *conn) write() {
-	w := writer{c: c, timer: time.NewTimer(time.Hour)}
+	w := writer{c: c, timer: time.NewTimer(idleTime)}
 	defer w.timer.Stop()
 	for {
 		n, drained := c.out.Take(&w.batch)
@@ -31,8 +31,13 @@ func (c *conn) write() {
 	}
 }
 
-// heartbeatBytes is the length of a heartbeat frame.
-const heartbeatBytes = 8
+const (
+	// heartbeatBytes is the length of a heartbeat frame.
+	heartbeatBytes = 8
+	// idleTime is after how long without anything to write buffers are given back, when
+	// there are no heartbeats to do it with.
+	idleTime = 10 * time.Second
+)
 
 // writer is the working memory of a connection's writer.
 type writer struct {
@@ -43,7 +48,9 @@ type writer struct {
 	limit   time.Time // the socket's write deadline
 	every   time.Duration
 	timer   *time.Timer
-	written bool // since the last heartbeat was due
+	written bool // something other than heartbeats since the timer was set
+	first   bool // the next heartbeat is the first, which goes out in any case
+	asleep  bool // the timer is not set, because there are no heartbeats and nothing to give back
 	last    bool // what is taken now is the last
 }
 
@@ -80,8 +87,11 @@ func (w *writer) wait() bool {
 	select {
 	case <-c.wake:
 		if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
-			w.every, w.written = every, false
+			w.every, w.first = every, true
 			w.timer.Reset(every)
+		} else if w.asleep {
+			w.asleep = false
+			w.timer.Reset(idleTime)
 		}
 	case <-w.timer.C:
 		w.beat()
@@ -93,15 +103,22 @@ func (w *writer) wait() bool {
 	return true
 }
 
-// beat sends a heartbeat when nothing else was sent for half an interval (W-61).
+// beat sends a heartbeat when nothing else was sent for half an interval, and once at the
+// beginning (W-61). Without heartbeats it only notices that nothing happens any more.
 func (w *writer) beat() {
-	if w.every == 0 {
-		w.timer.Reset(time.Hour)
-		return
-	}
 	if !w.written {
-		w.c.out.Heartbeat()
+		w.c.out.Trim(&w.batch)
 	}
-	w.written = false
-	w.timer.Reset(w.every)
+	switch {
+	case w.every > 0:
+		if w.first || !w.written {
+			w.c.out.Heartbeat()
+		}
+		w.timer.Reset(w.every)
+	case w.written:
+		w.timer.Reset(idleTime)
+	default:
+		w.asleep = true
+	}
+	w.first, w.written = false, false
 }
