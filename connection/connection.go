@@ -368,6 +368,7 @@ func (c *Connection) release() {
 	if c.vhost != nil {
 		c.vhost.Release(c.now, c, &c.effects)
 		c.b.Unregister(c.session)
+		c.b.Counters.ConnectionsClosed.Add(1)
 	}
 	c.b.CarryOut(c.now, &c.effects)
 }

@@ -156,3 +156,29 @@ func FuzzFeed(f *testing.F) {
 		}
 	})
 }
+
+// TestPanicInTheBrokerIsNotBlamedOnOctets: only a panic while a client's octets are read
+// may end with its connection.
+func TestPanicInTheBrokerIsNotBlamedOnOctets(t *testing.T) {
+	f := func(what string, ms ...amqp.Method) {
+		t.Helper()
+		k := newRig(t).open(1)
+		k.c.vhost = nil // whatever uses the topology panics
+		defer func() {
+			t.Helper()
+			if recover() == nil {
+				t.Errorf("%s did not panic", what)
+			}
+			if k.c.Decoding() {
+				t.Errorf("%s: the octets are blamed", what)
+			}
+		}()
+		for _, m := range ms {
+			k.send(frameOf(1, m))
+		}
+		t.Errorf("%s went well", what)
+	}
+	f("declare", &amqp.QueueDeclare{Queue: "q"})
+	f("get", &amqp.BasicGet{Queue: "q"})
+	f("bind", &amqp.QueueBind{Queue: "q", Exchange: "x"})
+}

@@ -220,6 +220,7 @@ func (c *Connection) open(m *amqp.ConnectionOpen) {
 	c.deadline = time.Time{}
 	c.session = &session{c: c, info: broker.SessionInfo{Name: c.peer.Name, User: c.client.user, VHost: m.VirtualHost}}
 	c.b.Register(c.session)
+	c.b.Counters.ConnectionsOpened.Add(1)
 	c.send(0, &amqp.ConnectionOpenOk{})
 	c.state = running
 }

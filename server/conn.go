@@ -146,7 +146,8 @@ func (c *conn) linger() {
 		}
 	}
 	if c.nc.SetReadDeadline(time.Now().Add(lingering)) == nil {
-		io.Copy(io.Discard, c.nc) // the error is that it has closed, or has not in time
+		// The error is that it has closed, or has not in time: both are what is waited for.
+		_, _ = io.Copy(io.Discard, c.nc)
 	}
 }
 
@@ -285,7 +286,7 @@ func (c *conn) introduce() {
 // what was read before is confirmed first.
 func (c *conn) shutdown(reason error) error {
 	c.told = true
-	if reason == errShutdown {
+	if errors.Is(reason, errShutdown) {
 		limit := time.NewTimer(c.s.opts.CloseWait / 2)
 		defer limit.Stop()
 		for waited := false; !waited && !c.core.Settled(); {
