@@ -3,6 +3,7 @@ package connection
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,11 +19,13 @@ func answers(t testing.TB, b []byte) (out []string) {
 			t.Fatalf("not a frame: %v", err)
 		}
 		b = b[n:]
-		sign, tag, multiple := "+", uint64(0), false
+		var sign string
+		var tag uint64
+		var multiple bool
 		if _, id := f.MethodID(); id == amqp.MethodBasicAck {
 			var m amqp.BasicAck
 			err = m.Decode(f.Payload[4:])
-			tag, multiple = m.DeliveryTag, m.Multiple
+			sign, tag, multiple = "+", m.DeliveryTag, m.Multiple
 		} else {
 			var m amqp.BasicNack
 			err = m.Decode(f.Payload[4:])
@@ -40,6 +43,15 @@ func answers(t testing.TB, b []byte) (out []string) {
 	return out
 }
 
+func number(t testing.TB, s string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func TestConfirmsAreAsFewAsSayIt(t *testing.T) {
 	f := func(settled, want string) {
 		t.Helper()
@@ -48,8 +60,7 @@ func TestConfirmsAreAsFewAsSayIt(t *testing.T) {
 		var got []string
 		for _, group := range strings.Split(settled, " | ") {
 			for _, w := range strings.Fields(group) {
-				var n uint64
-				fmt.Sscan(w[1:], &n)
+				n := number(t, w[1:])
 				for c.next <= n || c.next < 9 {
 					c.add()
 				}
@@ -98,8 +109,7 @@ func TestEveryConfirmIsAnsweredOnceWithItsOutcome(t *testing.T) {
 				}
 			case 2:
 				for _, a := range answers(t, c.append(nil, 1)) {
-					var n uint64
-					fmt.Sscan(strings.TrimSuffix(a[1:], "…"), &n)
+					n := number(t, strings.TrimSuffix(a[1:], "…"))
 					for m := range unanswered {
 						if m != n && (m > n || !strings.HasSuffix(a, "…")) {
 							continue

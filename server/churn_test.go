@@ -118,12 +118,16 @@ func (r *running) consumeAWhile(rnd *rand.Rand, queue string, stop <-chan struct
 			case !ok:
 				running = false
 			case rnd.IntN(10) == 0:
-				d.Nack(false, true)
+				err = d.Nack(false, true)
 			case rnd.IntN(20) == 0:
 				running = false
 			default:
-				d.Ack(false)
+				err = d.Ack(false)
 				settled = append(settled, d.MessageId)
+			}
+			if err != nil {
+				r.t.Error(err)
+				return
 			}
 		case <-over:
 			running = false
@@ -133,10 +137,14 @@ func (r *running) consumeAWhile(rnd *rand.Rand, queue string, stop <-chan struct
 	}
 	switch rnd.IntN(3) {
 	case 0:
-		ch.Cancel("c", false)
+		err = ch.Cancel("c", false)
 	case 1:
 		ch.Close()
-		ch, _ = k.Channel()
+		ch, err = k.Channel()
+	}
+	if err != nil {
+		r.t.Error(err)
+		return
 	}
 	if _, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil); err == nil {
 		for _, id := range settled {

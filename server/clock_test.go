@@ -55,6 +55,10 @@ func hello(heartbeat uint16) []byte {
 	return amqp.AppendMethod(b, 0, &amqp.ConnectionOpen{VirtualHost: "/"})
 }
 
+// say writes to a pipe, which takes as long as the other end does. That it is closed
+// meanwhile is what most tests here are about.
+func say(c net.Conn, octets []byte) { _, _ = c.Write(octets) }
+
 // readFrames calls f with each frame and when it came, until the connection is closed.
 func readFrames(c net.Conn, f func(frame string, after time.Duration)) (ended time.Duration) {
 	start := time.Now()
@@ -81,7 +85,7 @@ func readFrames(c net.Conn, f func(frame string, after time.Duration)) (ended ti
 func TestHeartbeatsGoOutEveryHalfInterval(t *testing.T) {
 	inBubble(t, func(connect func() net.Conn, log *lockedBuffer) {
 		c := connect()
-		go c.Write(hello(2))
+		go say(c, hello(2))
 		var beats []time.Duration
 		ended := readFrames(c, func(frame string, after time.Duration) {
 			if strings.Contains(frame, "HEARTBEAT") {
@@ -103,11 +107,11 @@ func TestHeartbeatsGoOutEveryHalfInterval(t *testing.T) {
 
 func TestClientThatSaysNothingIsLeftAfterTenSeconds(t *testing.T) {
 	inBubble(t, func(connect func() net.Conn, log *lockedBuffer) {
-		for _, say := range []string{"", "AMQP", amqp.ProtocolHeader} {
+		for _, words := range []string{"", "AMQP", amqp.ProtocolHeader} {
 			c := connect()
-			go c.Write([]byte(say))
+			go say(c, []byte(words))
 			if ended := readFrames(c, func(string, time.Duration) {}); ended != 10*time.Second {
-				t.Errorf("after %q it was left after %v, want 10 s", say, ended)
+				t.Errorf("after %q it was left after %v, want 10 s", words, ended)
 			}
 		}
 	})
@@ -117,7 +121,7 @@ func TestClientThatSaysNothingIsLeftAfterTenSeconds(t *testing.T) {
 func TestClientThatDoesNotReadIsGivenUp(t *testing.T) {
 	inBubble(t, func(connect func() net.Conn, log *lockedBuffer) {
 		c := connect()
-		go c.Write(hello(0))
+		go say(c, hello(0))
 		time.Sleep(29 * time.Second)
 		synctest.Wait()
 		if strings.Contains(log.String(), "connection closed") {

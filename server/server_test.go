@@ -23,12 +23,11 @@ import (
 
 // running is a server on a port of its own.
 type running struct {
-	t      testing.TB
-	s      *Server
-	store  *memory
-	b      *broker.Broker
-	log    *lockedBuffer
-	cancel func()
+	t     testing.TB
+	s     *Server
+	store *memory
+	b     *broker.Broker
+	log   *lockedBuffer
 }
 
 type lockedBuffer struct {
@@ -270,7 +269,7 @@ func TestLostConnectionReturnsItsMessages(t *testing.T) {
 		check(t, err)
 		return q.Messages == 0
 	})
-	lost.(*net.TCPConn).SetLinger(0)
+	check(t, lost.(*net.TCPConn).SetLinger(0))
 	lost.Close()
 	waitFor(t, func() bool {
 		d, ok, err := ch.Get("q", true)
