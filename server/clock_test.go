@@ -26,13 +26,18 @@ import (
 // waits. connect gives the client's end of a connection.
 func inBubble(t *testing.T, f func(connect func() net.Conn, log *lockedBuffer)) {
 	t.Helper()
+	withServer(t, func(_ *Server, connect func() net.Conn, log *lockedBuffer) { f(connect, log) })
+}
+
+func withServer(t *testing.T, f func(s *Server, connect func() net.Conn, log *lockedBuffer)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		store, log := newMemory(), new(lockedBuffer)
 		b := broker.New(broker.DefaultOptions(), store, store, rand.Reader)
 		check(t, b.Restore(time.Now(), topology.Catalog{}, nil))
 		s, err := Start(b, Options{Listen: []string{Off}, Connection: connection.Options{Heartbeat: 60}, Log: zerolog.New(log)})
 		check(t, err)
-		f(func() net.Conn {
+		f(s, func() net.Conn {
 			ours, theirs := net.Pipe()
 			s.serve(loopback{ours})
 			return theirs
@@ -174,4 +179,36 @@ func TestAddressThatIsTakenIsAnError(t *testing.T) {
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), r.address()) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestReadBufferIsGivenBackWhenNothingComes, heartbeats or not.
+func TestReadBufferIsGivenBackWhenNothingComes(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, _ *lockedBuffer) {
+		c := connect()
+		// Everyone in the bubble waits when this is asked, the reader too.
+		buffer := func() int {
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for c := range s.conns {
+				return len(c.buf)
+			}
+			return 0
+		}
+		octets := amqp.AppendMethod(hello(0), 1, &amqp.ChannelOpen{})
+		for range 4 {
+			octets = amqp.AppendMethod(octets, 1, &amqp.BasicPublish{RoutingKey: "nowhere"})
+			octets = amqp.AppendHeader(octets, 1, 100_000, []byte{0, 0})
+			octets = amqp.AppendBody(octets, 1, make([]byte, 100_000), 131072)
+		}
+		go say(c, octets)
+		go readFrames(c, func(string, time.Duration) {})
+		grown := buffer()
+		say(c, amqp.AppendHeartbeat(nil)) // the reader goes on after the look at its buffer
+		time.Sleep(3 * idleTime)
+		if left := buffer(); grown < 100_000 || left != smallRead {
+			t.Errorf("the buffer had %d bytes and has %d, want %d", grown, left, smallRead)
+		}
+		check(t, c.Close())
+	})
 }

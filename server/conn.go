@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,9 +32,10 @@ type conn struct {
 	out  *connection.Outbound
 	log  zerolog.Logger
 
-	ready  chan struct{} // the core may be fed again
-	wake   chan struct{} // there is something to write
-	quit   chan struct{} // closed when the socket is of no use any more
+	ready  chan struct{}   // the core may be fed again
+	wake   chan struct{}   // there is something to write
+	quit   context.Context // ends when the socket is of no use any more
+	end    func()
 	finish chan struct{} // closed when what there is to write is the last
 
 	cutOnce   sync.Once
@@ -45,6 +47,7 @@ type conn struct {
 	buf      []byte
 	have     int
 	deadline time.Time // set on the socket
+	idleAt   time.Time // when a large buffer is looked at next
 	opened   bool      // the log knows who it is
 	told     bool      // shutdown was passed on to the core
 }
@@ -55,9 +58,9 @@ func newConn(s *Server, nc net.Conn) *conn {
 		nc:     nc,
 		ready:  make(chan struct{}, 1),
 		wake:   make(chan struct{}, 1),
-		quit:   make(chan struct{}),
 		finish: make(chan struct{}),
 	}
+	c.quit, c.end = context.WithCancel(context.Background())
 	remote := nc.RemoteAddr()
 	name := fmt.Sprintf("%v -> %v", remote, nc.LocalAddr())
 	c.log = s.log.With().Str("conn", name).Logger()
@@ -133,7 +136,7 @@ func (c *conn) fail(err error) {
 // cut closes the socket. It may be called from any goroutine, more than once.
 func (c *conn) cut() {
 	c.cutOnce.Do(func() {
-		close(c.quit)
+		c.end()
 		c.nc.Close()
 	})
 }
@@ -206,14 +209,29 @@ func (c *conn) read() (err error) {
 // tick has the core look at the clock and sets the socket's deadline to what it says.
 func (c *conn) tick(now time.Time) error {
 	next, err := c.core.Tick(now)
-	switch {
-	case err != nil:
+	if err != nil {
 		return errTimeUp
-	case next.Equal(c.deadline):
+	}
+	if len(c.buf) > smallRead {
+		next = c.untilIdle(now, next)
+	}
+	if next.Equal(c.deadline) {
 		return nil
 	}
 	c.deadline = next
 	return c.nc.SetReadDeadline(next)
+}
+
+// untilIdle is next, or the sooner moment at which to see whether a large buffer is still
+// needed.
+func (c *conn) untilIdle(now, next time.Time) time.Time {
+	if !c.idleAt.After(now) {
+		c.idleAt = now.Add(idleTime)
+	}
+	if next.IsZero() || c.idleAt.Before(next) {
+		return c.idleAt
+	}
+	return next
 }
 
 // errTimeUp stands for what the core has to say about it.
@@ -234,7 +252,7 @@ func (c *conn) feed() error {
 		case errors.Is(err, connection.ErrSuspended):
 			select {
 			case <-c.ready:
-			case <-c.quit:
+			case <-c.quit.Done():
 				return net.ErrClosed
 			}
 			c.core.Waited()
@@ -246,7 +264,9 @@ func (c *conn) feed() error {
 	}
 	c.introduce()
 	if published && c.s.opts.Gate != nil {
-		c.s.opts.Gate.WaitRoom(c.quit)
+		if err := c.s.opts.Gate.WaitRoom(c.quit); err != nil {
+			return err
+		}
 		c.core.Waited()
 	}
 	return nil
@@ -294,7 +314,7 @@ func (c *conn) shutdown(reason error) error {
 			case <-c.ready:
 			case <-limit.C:
 				waited = true
-			case <-c.quit:
+			case <-c.quit.Done():
 				return net.ErrClosed
 			}
 		}

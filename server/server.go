@@ -19,8 +19,9 @@ const Off = "off"
 
 // Gate holds publishers back while the disk is behind (S-25).
 type Gate interface {
-	// WaitRoom returns when there is room for more, or done is closed.
-	WaitRoom(done <-chan struct{})
+	// WaitRoom returns nil when there is room for more. Its error, the context's or the
+	// disk's, ends the connection.
+	WaitRoom(ctx context.Context) error
 }
 
 // Options are the settings of a Server.

@@ -299,3 +299,51 @@ func waitFor(t testing.TB, f func() bool) {
 		}
 	}
 }
+
+// closedGate lets nobody pass until it is opened.
+type closedGate struct {
+	waiting chan struct{}
+	open    chan struct{}
+}
+
+func (g *closedGate) WaitRoom(ctx context.Context) error {
+	poke(g.waiting)
+	select {
+	case <-g.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestOnlyPublishersWaitForTheDisk: they have been answered by then (S-25).
+func TestOnlyPublishersWaitForTheDisk(t *testing.T) {
+	gate := &closedGate{waiting: make(chan struct{}, 1), open: make(chan struct{})}
+	r := start(t, func(o *Options) { o.Gate = gate })
+	publisher, other := r.channel(), r.channel()
+	_, err := publisher.QueueDeclare("q", false, false, false, false, nil)
+	check(t, err)
+	check(t, publisher.Confirm(false))
+	c, err := publisher.PublishWithDeferredConfirm("", "q", false, false, amqp091.Publishing{Body: []byte("m")})
+	check(t, err)
+	if ok, err := c.WaitContext(context.Background()); err != nil || !ok {
+		t.Errorf("not confirmed: %v", err)
+	}
+	<-gate.waiting
+	declared := make(chan error, 1)
+	go func() {
+		_, err := publisher.QueueDeclarePassive("q", false, false, false, false, nil)
+		declared <- err
+	}()
+	_, ok, err := other.Get("q", true)
+	if err != nil || !ok {
+		t.Errorf("the other connection got nothing: %v", err)
+	}
+	select {
+	case err := <-declared:
+		t.Errorf("the publisher was read while the gate was closed: %v", err)
+	default:
+	}
+	close(gate.open)
+	check(t, <-declared)
+}

@@ -97,7 +97,7 @@ func (w *writer) wait() bool {
 		w.beat()
 	case <-c.finish:
 		w.last = true
-	case <-c.quit:
+	case <-c.quit.Done():
 		return false
 	}
 	return true
