@@ -58,6 +58,7 @@ var rooms = []room{
 	{name: "definitions", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "management", may: []string{"broker", "auth", "definitions", "metrics"}},
 	{name: "config"},
+	{name: "node", everything: true},
 	{name: "cmd/...", everything: true},
 	{name: "brokertest", everything: true},
 	{name: "brokertest/...", everything: true},

@@ -1,0 +1,63 @@
+package persistence
+
+import (
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const (
+	// Values from here on go to the value log, where they are written once; smaller ones
+	// lie inline beside their keys.
+	valueThreshold = 4096
+	// The memtable holds pointers only. Its size bounds memory, the replay at start and
+	// the garbage of a flush; a transaction may take 15 % of it.
+	memTableSize = 4 << 20
+	// The last value-log file is read whole at start, and garbage collection works file by
+	// file.
+	valueLogFileSize = 128 << 20
+	// With the filler of transaction.pad the memtable is flushed at least this often,
+	// counted in bytes that went to the value log, so that garbage there stays bounded.
+	paddingInterval = 256 << 20
+)
+
+// badgerOptions are the options the store lives with. They were measured for this use:
+// few, large, short-lived values and a tiny tree.
+func badgerOptions(dir string, log *badgerLog) badger.Options {
+	return badger.DefaultOptions(dir).
+		// With SyncWrites false and a DB.Sync after each commit, a power cut loses commits
+		// whenever the memtable's log was rotated in between: Sync only knows the newest.
+		WithSyncWrites(true).
+		WithValueThreshold(valueThreshold).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithValueLogFileSize(valueLogFileSize).
+		// Rotate by size only.
+		WithValueLogMaxEntries(1 << 30).
+		// Compaction is what tells the value log about garbage, so compact early; the tree is
+		// small.
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(10).
+		WithNumCompactors(2). // the least Badger takes
+		WithBaseTableSize(4 << 20).
+		WithBaseLevelSize(16 << 20).
+		// Blocks and indexes are memory-mapped; caches would only copy them. Compression
+		// needs a cache, and there is little to compress beside pointers.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		// One writer.
+		WithDetectConflicts(false).
+		WithNumVersionsToKeep(1).
+		// By default a flipped bit in a table comes back as data.
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		// Its failures are swallowed, an empty value comes back without an error. The
+		// checksums of the records do this work.
+		WithVerifyValueChecksum(false).
+		WithVLogPercentile(0).
+		WithCompactL0OnClose(false).
+		WithMetricsEnabled(false).
+		WithNumGoroutines(1).
+		// An older program with another schema refuses the directory before it reads.
+		WithExternalMagic(schemaVersion).
+		WithLogger(log)
+}

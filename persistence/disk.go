@@ -1,0 +1,63 @@
+package persistence
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/rs/zerolog"
+)
+
+// disk is the backend that writes to Badger. After open everything but db, log and
+// stats belongs to the committer.
+type disk struct {
+	dir   string
+	log   *badgerLog
+	zero  zerolog.Logger
+	db    *badger.DB
+	lock  *lock
+	stats *counters
+
+	maxCount, maxBytes int64 // what one transaction may count
+
+	sequence *sequence
+	nextID   *atomic.Uint64
+	idsAhead uint64 // ids at and above nextID+idsAhead were never used
+
+	group  uint64 // the last one committed
+	run    run
+	schema schema
+
+	index         *index
+	metadataParts map[string]int // parts of the records that have more than one
+
+	encoder encoder
+	tx      transaction
+
+	paddingOwed int64
+	paddingSlot uint8
+
+	collector *collector
+}
+
+// idsAhead is how many ids a run may hand out between two commits without a later run,
+// after a crash, handing out the same for things of which nothing was stored.
+const idsAhead = 1 << 16
+
+func (d *disk) next() uint64 { return d.group + 1 }
+
+// close ends Badger. After a failed sync Badger is left as it is: what it would still
+// write comes from a page cache that cannot be trusted, and the next start replays what
+// the disk really has.
+func (d *disk) close() error {
+	if d.collector != nil {
+		d.collector.stop()
+	}
+	d.log.closing.Store(true)
+	var failures []error
+	if d.log.syncFailure() == nil {
+		failures = append(failures, d.db.Close(), d.sequence.sync())
+	}
+	failures = append(failures, d.sequence.close(), d.lock.release())
+	return errors.Join(failures...)
+}

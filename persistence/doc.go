@@ -1,0 +1,73 @@
+// Package persistence keeps what must survive: everything declared, and the durable
+// messages of durable queues. It is the only importer of Badger. A Store serves
+// queue.Store and topology.Store; one committing goroutine collects from every enlisted
+// queue, writes what it got as one synced transaction, and then lets the confirms go.
+//
+// It knows queues by number and as queue.Collector, decides nothing about messages, and
+// never calls into a queue with a lock held. Its locks are leaves: Store.mu guards the
+// lists between callers and the committer. The record index belongs to the committer.
+//
+// # Layout
+//
+// All integers in keys are big-endian, so that keys sort by number.
+//
+//	00                                      schema: version, oldest reader, node id, created
+//	01 kind name or id part(2)              a declared thing (kinds in metadata.go)
+//	02 queue(8) level(1)                    acknowledgement state of a level
+//	10 group(8)                             journal record: the messages of one transaction
+//	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
+//	40 body(8) part(4)                      part of a body too large for a journal record
+//	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
+//	F0 slot(1)                              padding
+//	FC                                      the run, and whether it ended cleanly
+//	FD slot(2)                              group numbers, at group mod 65536 (S-19)
+//	FE                                      last group, journal floor, next id (S-2)
+//
+// A journal record and a part of a body are batch records:
+//
+//	 0  2  magic B4 51
+//	 2  1  format version, 1
+//	 3  1  flags: bit 0 many sections, bit 1 bodies stored elsewhere; bits 4-7 codec, 0 plain
+//	 4  4  CRC-32C of bytes 8 to dirEnd
+//	 8  8  group
+//	16  4  dirEnd
+//	20  4  CRC-32C of bytes dirEnd to the end
+//	24  …  directory
+//	       uvarint base time, Unix ms
+//	       uvarint sections, and for each
+//	           uvarint queue, uvarint level, uvarint first seq, uvarint references, and for each
+//	               uvarint seq - previous seq, varint body - previous body, uvarint flags,
+//	               varint expiry - base time when flag 1 is set
+//	       uvarint bodies, and for each
+//	           uvarint length, uvarint payload length, varint publish time - base time,
+//	           uvarint flags, 4 bytes CRC-32C of the body
+//	dirEnd bodies back to back, each
+//	       uvarint length of meta, meta, payload as received
+//	       (or, with body flag 0, uvarint body id and uvarint parts: keys 40)
+//
+// A reference has its own expiry and flags and a body its payload length and publish
+// time in the directory (S-14), so what is in a record can be told, and expired, without
+// touching a body. The CRC of all bodies lets recovery check a record in one pass; that of
+// each lets one be read alone and the rest of a damaged record be served. Meta is a list
+// of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
+//
+// # What holds
+//
+//   - A message is alive when its record is there, its queue exists, its sequence number
+//     is not below the head and its bit is not set in an acknowledgement page. That a
+//     record exists proves nothing: Badger's garbage collection brings deleted records
+//     back. Deletes are hints, the sweep repeats them.
+//   - No confirm before the transaction with the message's reference returned without
+//     error, no answer to a declaration before its unit did (I1). A failed sync poisons
+//     the store: nothing is confirmed or refused after it.
+//   - Every write goes through the committer (I5). Topology goes first in a group (S-3);
+//     transactions are measured before anything is set (S-6); every one has its own group
+//     number, FE and FD.
+//   - Only batch records reach the value log (I6): everything else stays below
+//     ValueThreshold, in parts if need be (S-15).
+//   - Identifiers of queues, exchanges and bodies come from one counter and are never
+//     used again (I7).
+//   - A read is never trusted without its checksum (I8).
+//   - A record is deleted once the acknowledgement state that makes it dead is on disk or
+//     goes with the same group (S-10).
+package persistence

@@ -1,0 +1,229 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/leveretmq/leveret/message"
+	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
+)
+
+// A group is collected until it has this much (S-23). What is left waits for the next.
+const (
+	groupBytes = 4 << 20
+	groupPuts  = 16384
+)
+
+// group is everything one commit writes.
+type group struct {
+	batch queue.Batch
+	// withPuts is how many of the batch's states, the first ones, go with its messages and
+	// never before them: they settle dead letters whose last target is in this batch (S-9),
+	// or were done together with it (S-7).
+	withPuts int
+	units    []topology.Unit
+	drops    []queue.ID
+	suspects [][]byte // keys that the sweep does not believe in
+	now      time.Time
+	clean    bool // the last group of a run that ends cleanly
+}
+
+func (g *group) empty() bool {
+	return len(g.batch.Puts) == 0 && len(g.batch.States) == 0 && len(g.units) == 0 &&
+		len(g.drops) == 0 && len(g.suspects) == 0 && !g.clean
+}
+
+// reset empties g for group number n and forgets the messages it held.
+func (g *group) reset(n uint64) {
+	clear(g.batch.Puts)
+	clear(g.batch.States)
+	clear(g.batch.Transfers)
+	clear(g.units)
+	*g = group{
+		batch: queue.Batch{
+			Group:     n,
+			MaxBytes:  groupBytes,
+			MaxPuts:   groupPuts,
+			Puts:      g.batch.Puts[:0],
+			States:    g.batch.States[:0],
+			Transfers: g.batch.Transfers[:0],
+		},
+		units: g.units[:0],
+		drops: g.drops[:0],
+	}
+}
+
+// backend is where groups go. Only the committer calls it.
+type backend interface {
+	// next is the number of the group to come.
+	next() uint64
+	// write makes a group durable. After an error nothing is known of what it wrote.
+	write(g *group) error
+	close() error
+}
+
+// write makes one group durable, in as many transactions as it takes: declarations
+// first (S-3), then the messages with the settlements that came with them (S-9), then
+// other acknowledgement state, then what is no longer needed.
+func (d *disk) write(g *group) error {
+	defer d.tx.reset()
+	defer d.encoder.forget()
+	d.tx.keep.journalFloor = d.index.floor(d.group + 1)
+	tombstones := d.index.dead
+	d.index.dead = nil
+	for i := range g.units {
+		if err := d.tx.unit(d.unitOperations(&g.units[i])); err != nil {
+			return err
+		}
+	}
+	if err := d.writePuts(g); err != nil {
+		return err
+	}
+	for i := g.withPuts; i < len(g.batch.States); i++ {
+		if err := d.tx.unit(d.stateOperations(nil, &g.batch.States[i])); err != nil {
+			return err
+		}
+	}
+	for i := range g.batch.States {
+		d.noteSettled(&g.batch.States[i])
+	}
+	for _, id := range g.drops {
+		if err := d.tx.each(d.dropOperations(id)); err != nil {
+			return err
+		}
+	}
+	tombstones = append(tombstones, d.newlyDead(g.batch.Group)...)
+	for _, r := range tombstones {
+		if err := d.tx.unit(d.recordDeletes(r)); err != nil {
+			return err
+		}
+	}
+	if err := d.tx.each(d.suspectDeletes(g.suspects)); err != nil {
+		return err
+	}
+	if g.clean {
+		d.idsAhead = 0
+		d.tx.add(d.runOperation(run{d.run.number, true}))
+	}
+	return d.tx.commit()
+}
+
+// newlyDead takes the records that died in this write, but for those that were only
+// written by it: their turn is the next, so that no transaction sets and deletes a key.
+func (d *disk) newlyDead(first uint64) []*stored {
+	var now, later []*stored
+	for _, r := range d.index.dead {
+		if r.group < first {
+			now = append(now, r)
+		} else {
+			later = append(later, r)
+		}
+	}
+	d.index.dead = later
+	return now
+}
+
+// maxRecordBytes is how much goes into one journal record. Only a barrier collects more
+// than groupBytes; the parts of a record are then one transaction each.
+const maxRecordBytes = 64 << 20
+
+func (d *disk) writePuts(g *group) error {
+	settled := d.withPutsOperations(g)
+	puts := g.batch.Puts
+	for len(puts) > 0 {
+		n := recordPuts(puts, g.batch.Bytes)
+		if n < len(puts) {
+			if err := d.writeRecord(puts[:n], g.now.UnixMilli(), nil); err != nil {
+				return err
+			}
+			if err := d.tx.commit(); err != nil {
+				return err
+			}
+		} else if err := d.writeRecord(puts, g.now.UnixMilli(), settled); err != nil {
+			return err
+		}
+		puts = puts[n:]
+	}
+	return d.tx.unit(settled)
+}
+
+func (d *disk) withPutsOperations(g *group) []operation {
+	var ops []operation
+	for i := range g.batch.States[:g.withPuts] {
+		ops = d.stateOperations(ops, &g.batch.States[i])
+	}
+	return ops
+}
+
+// recordPuts is how many puts go into one record: at least one, however large. A body
+// counts once, and not at all when it is kept aside.
+func recordPuts(puts []queue.StoredPut, batchBytes int) int {
+	if batchBytes <= maxRecordBytes {
+		return len(puts)
+	}
+	bytes := 0
+	seen := make(map[*message.Message]struct{})
+	for i := range puts {
+		m := puts[i].Message
+		if _, again := seen[m]; again {
+			continue
+		}
+		seen[m] = struct{}{}
+		if m.BodyBytes() <= maxInlineBody {
+			bytes += m.Size()
+		}
+		if bytes > maxRecordBytes && i > 0 {
+			return i
+		}
+	}
+	return len(puts)
+}
+
+// writeRecord adds one journal record to the transaction. with is what shall be in the
+// same transaction and is added afterwards: the settlements of dead letters that arrived
+// here. If no transaction can hold both, the settlements come later, never earlier.
+func (d *disk) writeRecord(puts []queue.StoredPut, now int64, with []operation) error {
+	// The record carries the number of its transaction, so there must be room for it
+	// before it is made.
+	room := operation{key: make([]byte, 9), value: padding[:]}
+	need := append([]operation{room, room}, with...)
+	if !d.tx.fits(need) {
+		if err := d.tx.commit(); err != nil {
+			return err
+		}
+	}
+	group := d.group + 1
+	value := d.encoder.record(group, now, puts, d.newID)
+	r := &stored{group: group, bytes: len(value)}
+	ops := []operation{{key: d.tx.bytesOf(func(b []byte) []byte { return appendJournalKey(b, group) }), value: value}}
+	var refs []operation
+	for _, a := range d.encoder.aside {
+		r.aside = append(r.aside, asideKeys{id: a.id, parts: uint32(len(a.parts)), refs: a.refs})
+		for n, part := range a.parts {
+			r.bytes += len(part)
+			key := d.tx.bytesOf(func(b []byte) []byte { return appendBodyKey(b, a.id, uint32(n)) })
+			ops = append(ops, operation{key: key, value: part})
+		}
+		refs = d.refKeys(refs, &r.aside[len(r.aside)-1])
+	}
+	d.tx.add(ops)
+	d.indexRecord(r, puts)
+	return d.tx.unit(refs)
+}
+
+// indexRecord makes a record known before its transaction commits (S-20).
+func (d *disk) indexRecord(r *stored, puts []queue.StoredPut) {
+	d.index.addRecord(r)
+	for i := 0; i < len(puts); {
+		end := sectionEnd(puts, i)
+		lv := d.index.level(puts[i].Queue, puts[i].Level)
+		for ; i < end; i++ {
+			d.index.add(lv, r, puts[i].Queue, puts[i].Seq)
+		}
+	}
+}
+
+func (d *disk) newID() uint64 { return d.nextID.Add(1) - 1 }
+
+func appendGroup(dst []byte, group uint64) []byte { return binary.BigEndian.AppendUint64(dst, group) }

@@ -1,0 +1,94 @@
+package persistence
+
+import (
+	"encoding/binary"
+
+	"github.com/leveretmq/leveret/queue"
+)
+
+// The first byte of every key.
+const (
+	keySchema   = 0x00
+	keyMetadata = 0x01
+	keyState    = 0x02
+	keyJournal  = 0x10
+	keyPage     = 0x30
+	keyBody     = 0x40
+	keyBodyRef  = 0x41
+	keyPadding  = 0xF0
+	keyRun      = 0xFC
+	keySlot     = 0xFD
+	keyMarker   = 0xFE
+)
+
+// slots is how many group numbers are remembered for the continuity check (S-19).
+const slots = 1 << 16
+
+func appendStateKey(dst []byte, id queue.ID, level uint8) []byte {
+	dst = append(dst, keyState)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(id))
+	return append(dst, level)
+}
+
+func parseStateKey(k []byte) (id queue.ID, level uint8, ok bool) {
+	if len(k) != 10 {
+		return 0, 0, false
+	}
+	return queue.ID(binary.BigEndian.Uint64(k[1:])), k[9], true
+}
+
+func appendPageKey(dst []byte, id queue.ID, level uint8, page uint64) []byte {
+	dst = append(dst, keyPage)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(id))
+	dst = append(dst, level)
+	return binary.BigEndian.AppendUint64(dst, page)
+}
+
+func parsePageKey(k []byte) (id queue.ID, level uint8, page uint64, ok bool) {
+	if len(k) != 18 {
+		return 0, 0, 0, false
+	}
+	return queue.ID(binary.BigEndian.Uint64(k[1:])), k[9], binary.BigEndian.Uint64(k[10:]), true
+}
+
+func appendJournalKey(dst []byte, group uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, keyJournal), group)
+}
+
+func parseJournalKey(k []byte) (group uint64, ok bool) {
+	if len(k) != 9 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(k[1:]), true
+}
+
+func appendBodyKey(dst []byte, body uint64, part uint32) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, keyBody), body)
+	return binary.BigEndian.AppendUint32(dst, part)
+}
+
+func parseBodyKey(k []byte) (body uint64, part uint32, ok bool) {
+	if len(k) != 13 {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint64(k[1:]), binary.BigEndian.Uint32(k[9:]), true
+}
+
+func appendBodyRefKey(dst []byte, body uint64, id queue.ID, level uint8, seq uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, keyBodyRef), body)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(id))
+	dst = append(dst, level)
+	return binary.BigEndian.AppendUint64(dst, seq)
+}
+
+func parseBodyRefKey(k []byte) (body uint64, id queue.ID, level uint8, seq uint64, ok bool) {
+	if len(k) != 26 {
+		return 0, 0, 0, 0, false
+	}
+	return binary.BigEndian.Uint64(k[1:]), queue.ID(binary.BigEndian.Uint64(k[9:])),
+		k[17], binary.BigEndian.Uint64(k[18:]), true
+}
+
+func appendSlotKey(dst []byte, group uint64) []byte {
+	return binary.BigEndian.AppendUint16(append(dst, keySlot), uint16(group%slots))
+}
