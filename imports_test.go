@@ -58,6 +58,8 @@ var rooms = []room{
 	{name: "definitions", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "management", may: []string{"broker", "auth", "definitions", "metrics"}},
 	{name: "config"},
+	{name: "bench", may: []string{"amqp"}},
+	{name: "bench/cmd/...", may: []string{"bench"}},
 	{name: "cmd/...", everything: true},
 	{name: "brokertest", everything: true},
 	{name: "brokertest/...", everything: true},
