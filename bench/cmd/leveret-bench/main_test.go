@@ -27,6 +27,9 @@ func TestCommandLine(t *testing.T) {
 	f("needs a prefetch", "--prefetch=10", "S2")
 	f("only amqp is spoken", "--uri=http://127.0.0.1/", "S1a")
 	f("--broker-pid", "--help")
+	f("--pid-a", "compare", "--help")
+	f("0 pairs", "compare", "--a=amqp://127.0.0.1/", "--pairs=0", "S1a")
+	f("a: read the URI", "compare", "S1a")
 }
 
 func TestWrongAnswersFailTheProgram(t *testing.T) {
