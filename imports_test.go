@@ -59,6 +59,8 @@ var rooms = []room{
 	{name: "management", may: []string{"broker", "auth", "definitions", "metrics"}},
 	{name: "config"},
 	{name: "node", everything: true},
+	{name: "bench", may: []string{"amqp"}},
+	{name: "bench/cmd/...", may: []string{"bench"}},
 	{name: "cmd/...", everything: true},
 	{name: "brokertest", everything: true},
 	{name: "brokertest/...", everything: true},

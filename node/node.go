@@ -63,7 +63,7 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 	if err := n.settle(); err != nil {
 		return fmt.Errorf("store what is declared at start: %w", err)
 	}
-	if n.server, err = server.Start(n.broker, serverOptions(c, o, gate{n.store})); err != nil {
+	if n.server, err = server.Start(n.broker, serverOptions(c, o, n.store)); err != nil {
 		return err
 	}
 	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
@@ -117,30 +117,4 @@ func (n *Node) Stop(ctx context.Context) error {
 		return fmt.Errorf("close the store: %w", err)
 	}
 	return nil
-}
-
-// gate holds publishers back while the store is behind.
-type gate struct{ store *persistence.Store }
-
-// WaitRoom implements server.Gate.
-func (g gate) WaitRoom(done <-chan struct{}) {
-	// It returns early when the connection or the store has come to its end, and both are
-	// found out by those who wait for them.
-	_ = g.store.WaitRoom(until{done})
-}
-
-// until is a context that ends when its channel is closed.
-type until struct{ done <-chan struct{} }
-
-func (until) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
-func (u until) Done() <-chan struct{}                 { return u.done }
-func (until) Value(any) any                           { return nil }
-
-func (u until) Err() error {
-	select {
-	case <-u.done:
-		return context.Canceled
-	default:
-		return nil
-	}
 }
