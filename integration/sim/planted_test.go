@@ -45,7 +45,7 @@ var bugs = []bug{
 	{"a prefetch lets one too many through", "connection/channel.go",
 		"w.limit > 0 && w.out >= w.limit", "w.limit > 0 && w.out > w.limit"},
 	{"confirms of many answer those that still wait", "connection/confirms.go",
-		"if kind == outstanding {\n\t\t\tbreak\n\t\t}", "if kind == outstanding {\n\t\t\tkind = settledOK\n\t\t\tc.ready++\n\t\t}"},
+		"if kind == unsettled {\n\t\t\tbreak\n\t\t}", "if kind == unsettled {\n\t\t\tkind = settledOK\n\t\t\tc.ready++\n\t\t}"},
 	{"a confirm precedes its return", "connection/basic_publish.go",
 		"ch.route(m, x, ch.publish.mandatory, confirm)\n\tconfirm.Release(&c.effects.Wakes)",
 		"confirm.Release(&c.effects.Wakes)\n\tch.sendConfirms(&c.effects.Wakes)\n\tch.route(m, x, ch.publish.mandatory, nil)"},
