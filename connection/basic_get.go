@@ -29,13 +29,14 @@ func (ch *Channel) get(q *queue.Queue, noAck bool) {
 		c.send(ch.id, &amqp.BasicGetEmpty{})
 		return
 	}
+	// Locked until it is appended, so that tags leave in order.
 	ch.mu.Lock()
+	defer ch.mu.Unlock()
 	ch.nextTag++
 	tag := ch.nextTag
 	if !noAck {
 		ch.unacked.add(delivered{tag: tag, queue: q, position: d.Position})
 	}
-	ch.mu.Unlock()
 	buf := amqp.AppendMethod(c.out.begin(), ch.id, &amqp.BasicGetOk{
 		DeliveryTag:  tag,
 		Redelivered:  d.Redelivered,

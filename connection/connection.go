@@ -1,7 +1,6 @@
 package connection
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -29,62 +28,6 @@ type Peer struct {
 	Loopback bool
 }
 
-// Options are the settings of a connection. The zero value of a number is replaced by
-// the default named beside it; Heartbeat and the callbacks are taken as they are.
-type Options struct {
-	Product        string // what server-properties call us, RabbitMQ (C-2)
-	Version        string // the version of RabbitMQ we are compatible with, 4.2.0
-	ProductName    string // what we are, Leveret
-	ProductVersion string // our own version
-	ClusterName    string // leveret@localhost
-
-	ChannelMax       uint16        // channels at a time, 2047
-	FrameMax         uint32        // octets in a frame, 131072
-	Heartbeat        uint16        // seconds suggested to the client; 0 suggests none
-	HandshakeTimeout time.Duration // from New to connection.open-ok, 10 s (W-31)
-	MaxMessageBytes  int           // longest body, 16 MiB (W-23)
-	MaxConsumers     int           // consumers of a channel, 1000
-
-	// Replies is where direct reply-to finds its consumers, shared by all connections of a
-	// broker.
-	Replies *ReplyConsumers
-	// Stop is called when the broker wants the connection gone: Shutdown is to be called with
-	// the reason, on the goroutine that feeds. It may come from any goroutine and must not
-	// block.
-	Stop func(reason error)
-	// Ready is called when a suspended connection may be fed again; from any goroutine, and
-	// sometimes when it was not suspended. It must not block.
-	Ready func()
-	// Fail is called when the disk failed under something a client waits for. The socket is
-	// to be closed without another word (P6).
-	Fail func(error)
-}
-
-func (o *Options) complete() {
-	o.Product = cmp.Or(o.Product, "RabbitMQ")
-	o.Version = cmp.Or(o.Version, "4.2.0")
-	o.ProductName = cmp.Or(o.ProductName, "Leveret")
-	o.ProductVersion = cmp.Or(o.ProductVersion, "0.0.0")
-	o.ClusterName = cmp.Or(o.ClusterName, "leveret@localhost")
-	o.ChannelMax = cmp.Or(o.ChannelMax, 2047)
-	o.FrameMax = cmp.Or(o.FrameMax, 131072)
-	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 10*time.Second)
-	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 16<<20)
-	o.MaxConsumers = cmp.Or(o.MaxConsumers, 1000)
-	if o.Replies == nil {
-		o.Replies = new(ReplyConsumers)
-	}
-	if o.Stop == nil {
-		o.Stop = func(error) {}
-	}
-	if o.Ready == nil {
-		o.Ready = func() {}
-	}
-	if o.Fail == nil {
-		o.Fail = func(error) {}
-	}
-}
-
 // Connection is the conversation with one client.
 type Connection struct {
 	b    *broker.Broker
@@ -98,9 +41,11 @@ type Connection struct {
 	life     liveness
 
 	client    client
-	frameMax  uint32 // 0 for no limit
-	frameSize uint32 // largest payload accepted: frameMax once agreed on
-	vhost     *broker.VHost
+	frameMax  uint32        // 0 for no limit
+	frameSize uint32        // largest payload accepted: frameMax once agreed on
+	vhost     *broker.VHost // nil before connection.open, and so are the next two
+	permit    broker.Permit
+	session   *session
 
 	channels map[uint16]*Channel
 	last     *Channel // the channel of the last frame
@@ -117,17 +62,16 @@ type Connection struct {
 	positions []queue.Position
 	resumed   []*consumer
 
-	resume  func(now time.Time) // continues when no answer waits any more
-	replies replies
+	resume   func(now time.Time) // continues when no answer waits any more
+	spoke    bool                // the client got as far as a protocol header
+	released bool                // what the client held was given back
+	decoding bool                // a client's octets are being read, nothing is changed
 
-	released     bool
-	spoke        bool
-	permit       broker.Permit
-	session      *session
+	// Read, or with locks of their own, touched by others.
+	replies      replies
 	channelCount atomic.Int64
 	unconfirmed  atomic.Int64 // publishes whose confirm was not appended yet
 	awaiting     atomic.Bool  // somebody wants to know when there are none
-	decoding     bool         // a client's octets are being read, nothing is changed
 }
 
 // tally is what a batch adds to the broker's counters.
