@@ -14,7 +14,7 @@ type Options struct {
 	Duration time.Duration // how long is published; default 10 s
 	Messages int           // how many at most, over all producers; 0 is as many as it comes to
 	// Warmup is how much of Duration is left out of rates and costs. Messages are counted
-	// and latencies gathered from the first one.
+	// and latencies gathered from the first one. A backlog has none.
 	Warmup time.Duration
 	// DrainTimeout is how long nothing may arrive before the rest is given up as lost;
 	// default 10 s.

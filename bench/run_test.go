@@ -44,7 +44,7 @@ func TestEveryScenarioComesOutRightOnABrokerThatIsRight(t *testing.T) {
 			if s.Window > 0 && (got.Confirmed != messages || got.Confirm == nil || got.Confirm.Count != messages) {
 				t.Errorf("got %d confirmed with latency %+v, want %d", got.Confirmed, got.Confirm, messages)
 			}
-			if timed := s.BodyBytes >= timedBytes; timed != (got.EndToEnd != nil) || timed && got.EndToEnd.Count != want {
+			if timed := s.BodyBytes >= timedBytes && s.Backlog == 0; timed != (got.EndToEnd != nil) || timed && got.EndToEnd.Count != want {
 				t.Errorf("got latencies %+v of %d messages with bodies of %d", got.EndToEnd, want, s.BodyBytes)
 			}
 			if faults := got.Faults(); len(faults) != 0 {
@@ -165,6 +165,34 @@ func TestWrongAnswersShow(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestBacklogIsWholeBeforeAnythingIsConsumed(t *testing.T) {
+	b := newFakeBroker(t)
+	early := 0
+	b.onMethod = func(m amqp.Method) amqp.Method {
+		if m.Name() == "basic.consume" {
+			for _, q := range b.queues {
+				early += 300 - len(q.ready)
+			}
+		}
+		return nil
+	}
+	s := scenario(t, "S6")
+	got, err := Run(t.Context(), s, small(b, 300))
+	if err != nil || len(got.Faults()) != 0 || got.Received != 300 {
+		t.Errorf("got %d received, faults %q and %v", got.Received, got.Faults(), err)
+	}
+	if early != 0 {
+		t.Errorf("consumed with %d of 300 messages not in the queue", early)
+	}
+	if got.PublishRate <= 0 || got.ReceiveRate <= 0 {
+		t.Errorf("got %.0f/s published and %.0f/s received, want both measured", got.PublishRate, got.ReceiveRate)
+	}
+	s.Backlog = 200
+	if got, err := Run(t.Context(), s, small(b, 0)); err != nil || got.Published != 200 {
+		t.Errorf("got %d published and %v, want the whole backlog of 200 and no more", got.Published, err)
+	}
 }
 
 func TestEverythingDeliveredIsAcknowledged(t *testing.T) {

@@ -137,6 +137,7 @@ func newCommand(usage, what string, progress io.Writer) *command {
 	c.change("size", "bytes of a message's body", func(s *bench.Scenario) *int { return &s.BodyBytes })
 	c.change("window", "messages a producer has unconfirmed at most; 0 is no confirms", func(s *bench.Scenario) *int { return &s.Window })
 	c.change("in-flight", "messages published but not delivered at most", func(s *bench.Scenario) *int { return &s.InFlight })
+	c.change("backlog", "messages published before anything is consumed; 0 is none", func(s *bench.Scenario) *int { return &s.Backlog })
 	c.change("rate", "messages a second; 0 is as fast as it goes", func(s *bench.Scenario) *int { return &s.Rate })
 	c.change("ack-every", "acknowledge every so many; 0 is without acknowledgements", func(s *bench.Scenario) *int { return &s.AckEvery })
 	c.change("prefetch", "messages a consumer has unacknowledged at most; 0 is no limit", func(s *bench.Scenario) *int { return &s.Prefetch })
