@@ -36,6 +36,8 @@ type Result struct {
 	Confirm  *Latency `json:"confirm_latency,omitempty"`    // from write to confirm
 	EndToEnd *Latency `json:"end_to_end_latency,omitempty"` // from write to delivery
 
+	Disk *Latency `json:"disk_latency,omitempty"` // with Options.DiskDir
+
 	// Fill is what it cost the broker to take a backlog, per published message, and its
 	// memory when all of it was there. Everything else that is measured is then of draining
 	// it, but for PublishRate.
@@ -62,7 +64,7 @@ type Cost struct {
 
 // result puts together what producers and consumers have counted.
 func (r *run) result() Result {
-	res := Result{Scenario: r.scenario, URI: r.where.redacted()}
+	res := Result{Scenario: r.scenario, URI: r.where.redacted(), Disk: r.disk}
 	confirm, endToEnd := newLatency(), newLatency()
 	for _, p := range r.producers {
 		res.Published += p.published.Load()
@@ -177,6 +179,10 @@ func (r Result) WriteTable(w io.Writer) error {
 	row("wrong", "%s", orNothing(r.Faults()))
 	r.Confirm.row("confirm", row)
 	r.EndToEnd.row("end to end", row)
+	r.Disk.row("bare sync", row)
+	if r.Confirm != nil && r.Disk != nil && r.Disk.P50 > 0 {
+		row("confirm ÷ sync", "%.2f, of medians", r.Confirm.P50/r.Disk.P50)
+	}
 	r.Fill.row("fill", "published", row)
 	r.Broker.row("broker", "delivered", row)
 	r.Generator.row("generator", "delivered", row)

@@ -30,6 +30,11 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 		return Result{}, err
 	}
 	r := newRun(s, o, where)
+	if o.DiskDir != "" {
+		if r.disk, err = ProbeDisk(o.DiskDir); err != nil {
+			return Result{}, err
+		}
+	}
 	defer func() {
 		left, cleanErr := r.deleteAll(ctx)
 		result.Left = left
@@ -65,6 +70,7 @@ type run struct {
 	consumers []*consumer
 	sinks     []*sink // by queue
 	gate      *gate
+	disk      *Latency
 
 	epoch time.Time   // when publishing began
 	stop  atomic.Bool // nothing more is published

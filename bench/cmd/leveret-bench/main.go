@@ -125,6 +125,7 @@ func newCommand(usage, what string, progress io.Writer) *command {
 		_, _ = fmt.Fprintf(progress, "leveret-bench %s\n\n%s\n\n%s", usage, what, f.FlagUsages())
 	}
 	f.BoolVar(&c.json, "json", false, "print what came of it as JSON, an array with one for each scenario")
+	f.StringVar(&c.options.DiskDir, "disk", "", "a directory on the broker's disk, to compare confirms with a bare append and sync")
 	f.DurationVar(&c.options.Duration, "duration", 10*time.Second, "how long to publish")
 	f.IntVar(&c.options.Messages, "messages", 0, "how many to publish at most; 0 is no limit")
 	f.DurationVar(&c.options.Warmup, "warmup", 0, "how much of the duration to leave out of rates and costs")
