@@ -15,7 +15,7 @@ import (
 // small are options for runs that end by their number of messages. A machine that is busy
 // otherwise must not be taken for a broker that lost something.
 func small(b *fakeBroker, messages int) Options {
-	return Options{URI: b.uri(), Messages: messages, Duration: time.Minute, DrainTimeout: 2 * time.Second}
+	return Options{URI: b.uri(), Messages: messages, Duration: time.Minute, DrainTimeout: time.Second}
 }
 
 func scenario(t *testing.T, name string) Scenario {
