@@ -33,13 +33,8 @@ type fakeQueue struct {
 	durable   bool
 	published int
 	ready     [][]byte
-	consumers []fakeConsumer
+	consumers []*fakeClient
 	turn      int
-}
-
-type fakeConsumer struct {
-	client *fakeClient
-	noAck  bool
 }
 
 type fakeExchange struct {
@@ -159,7 +154,7 @@ func (b *fakeBroker) serve(t *testing.T, c *fakeClient) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, q := range b.queues {
-			q.consumers = slices.DeleteFunc(q.consumers, func(f fakeConsumer) bool { return f.client == c })
+			q.consumers = slices.DeleteFunc(q.consumers, func(f *fakeClient) bool { return f == c })
 		}
 	}()
 	var in []byte
@@ -312,8 +307,13 @@ func (b *fakeBroker) declare(t *testing.T, c *fakeClient, m amqp.Method) amqp.Me
 		return &amqp.BasicQosOk{}
 	case *amqp.BasicConsume:
 		q := b.queues[m.Queue]
-		q.consumers = append(q.consumers, fakeConsumer{c, m.NoAck})
-		return &amqp.BasicConsumeOk{ConsumerTag: "amq.ctag-0123456789"}
+		q.consumers = append(q.consumers, c)
+		c.send(channel, &amqp.BasicConsumeOk{ConsumerTag: "amq.ctag-0123456789"})
+		for _, body := range q.ready {
+			q.send(body, &amqp.BasicPublish{RoutingKey: m.Queue})
+		}
+		q.ready = nil
+		return nil
 	}
 	t.Errorf("got %s, which no scenario needs", m.Name())
 	return nil
@@ -357,7 +357,7 @@ func (q *fakeQueue) send(body []byte, p *amqp.BasicPublish) {
 		return
 	}
 	q.turn++
-	to := q.consumers[q.turn%len(q.consumers)].client
+	to := q.consumers[q.turn%len(q.consumers)]
 	to.tag++
 	to.append(appendDelivery(nil, to.tag, p.Exchange, p.RoutingKey, body, 4096))
 }

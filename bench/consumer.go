@@ -24,6 +24,7 @@ type consumer struct {
 
 	prefetch int
 	ackEvery int
+	timed    bool // how long messages took says something
 
 	deliveries deliveries
 	highest    []uint64 // by stream; one more than the highest sequence seen
@@ -144,7 +145,7 @@ func (c *consumer) message(bodyBytes uint64, start []byte) {
 		}
 	}
 	n.distinct++
-	if s.sent != 0 {
+	if c.timed && s.sent != 0 {
 		if c.now == 0 {
 			c.now = int64(c.run.elapsed())
 		}

@@ -11,10 +11,14 @@ type Options struct {
 	URI       string // amqp://user:password@host:port/vhost
 	BrokerPID int    // the broker's process on this machine, to be measured; 0 for none
 
+	// DiskDir is a directory on the disk the broker uses, to be probed before the run; ""
+	// for none. See ProbeDisk.
+	DiskDir string
+
 	Duration time.Duration // how long is published; default 10 s
 	Messages int           // how many at most, over all producers; 0 is as many as it comes to
 	// Warmup is how much of Duration is left out of rates and costs. Messages are counted
-	// and latencies gathered from the first one.
+	// and latencies gathered from the first one. A backlog has none.
 	Warmup time.Duration
 	// DrainTimeout is how long nothing may arrive before the rest is given up as lost;
 	// default 10 s.

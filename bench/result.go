@@ -36,6 +36,13 @@ type Result struct {
 	Confirm  *Latency `json:"confirm_latency,omitempty"`    // from write to confirm
 	EndToEnd *Latency `json:"end_to_end_latency,omitempty"` // from write to delivery
 
+	Disk *Latency `json:"disk_latency,omitempty"` // with Options.DiskDir
+
+	// Fill is what it cost the broker to take a backlog, per published message, and its
+	// memory when all of it was there. Everything else that is measured is then of draining
+	// it, but for PublishRate.
+	Fill *Cost `json:"fill,omitempty"`
+
 	Broker    *Cost `json:"broker,omitempty"` // with Options.BrokerPID
 	Generator *Cost `json:"generator,omitempty"`
 }
@@ -57,7 +64,7 @@ type Cost struct {
 
 // result puts together what producers and consumers have counted.
 func (r *run) result() Result {
-	res := Result{Scenario: r.scenario, URI: r.where.redacted()}
+	res := Result{Scenario: r.scenario, URI: r.where.redacted(), Disk: r.disk}
 	confirm, endToEnd := newLatency(), newLatency()
 	for _, p := range r.producers {
 		res.Published += p.published.Load()
@@ -82,11 +89,18 @@ func (r *run) result() Result {
 	res.Lost = max(0, res.Lost) // without stamps, what came twice is not told apart
 	res.Confirm, res.EndToEnd = confirm.summary(), endToEnd.summary()
 
-	span := (r.last.at - r.mark.at).Seconds()
+	if r.scenario.Backlog > 0 {
+		res.PublishRate = rate(r.full.published, r.full.at)
+		if r.options.BrokerPID != 0 {
+			res.Fill = newCost(r.mark.broker, r.full.broker, r.full.published, r.full.published*int64(r.scenario.BodyBytes))
+		}
+		r.mark = r.full
+	}
+	span := r.last.at - r.mark.at
 	published, received := r.last.published-r.mark.published, r.last.received-r.mark.received
-	res.Seconds = span
-	if span > 0 {
-		res.PublishRate, res.ReceiveRate = float64(published)/span, float64(received)/span
+	res.Seconds, res.ReceiveRate = span.Seconds(), rate(received, span)
+	if r.scenario.Backlog == 0 {
+		res.PublishRate = rate(published, span)
 	}
 	payload := published * int64(r.scenario.BodyBytes)
 	if r.options.BrokerPID != 0 {
@@ -96,6 +110,14 @@ func (r *run) result() Result {
 		res.Generator = newCost(r.mark.own, r.last.own, received, payload)
 	}
 	return res
+}
+
+// rate is n in d as so many a second, 0 for no time at all.
+func rate(n int64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
 }
 
 func newCost(from, to usage, messages, payloadBytes int64) *Cost {
@@ -157,8 +179,13 @@ func (r Result) WriteTable(w io.Writer) error {
 	row("wrong", "%s", orNothing(r.Faults()))
 	r.Confirm.row("confirm", row)
 	r.EndToEnd.row("end to end", row)
-	r.Broker.row("broker", row)
-	r.Generator.row("generator", row)
+	r.Disk.row("bare sync", row)
+	if r.Confirm != nil && r.Disk != nil && r.Disk.P50 > 0 {
+		row("confirm ÷ sync", "%.2f, of medians", r.Confirm.P50/r.Disk.P50)
+	}
+	r.Fill.row("fill", "published", row)
+	r.Broker.row("broker", "delivered", row)
+	r.Generator.row("generator", "delivered", row)
 	return columns(w, 0, b.String())
 }
 
@@ -215,11 +242,11 @@ func (l *Latency) row(name string, row rowFunc) {
 	}
 }
 
-func (c *Cost) row(name string, row rowFunc) {
+func (c *Cost) row(name, per string, row rowFunc) {
 	if c == nil {
 		return
 	}
-	row(name+" CPU", "%.2f µs per delivered message, user %v, system %v", c.CPUMicrosPerMessage, seconds(c.UserSeconds), seconds(c.SystemSeconds))
+	row(name+" CPU", "%.2f µs per %s message, user %v, system %v", c.CPUMicrosPerMessage, per, seconds(c.UserSeconds), seconds(c.SystemSeconds))
 	row(name+" memory", "RSS %.1f MiB, RssAnon %.1f MiB, most %.1f MiB", mib(c.RSSBytes), mib(c.RSSAnonBytes), mib(c.RSSPeakBytes))
 	if c.DiskPerPayload > 0 {
 		row(name+" disk", "%.2f bytes written per payload byte", c.DiskPerPayload)

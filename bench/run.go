@@ -30,6 +30,11 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 		return Result{}, err
 	}
 	r := newRun(s, o, where)
+	if o.DiskDir != "" {
+		if r.disk, err = ProbeDisk(o.DiskDir); err != nil {
+			return Result{}, err
+		}
+	}
 	defer func() {
 		left, cleanErr := r.deleteAll(ctx)
 		result.Left = left
@@ -38,7 +43,13 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 	if err := r.declareAll(ctx); err != nil {
 		return Result{}, err
 	}
-	if err := r.connect(ctx); err != nil {
+	if s.Backlog == 0 {
+		err = r.connectConsumers(ctx)
+	}
+	if err == nil {
+		err = r.connectProducers(ctx)
+	}
+	if err != nil {
 		r.disconnect()
 		return Result{}, err
 	}
@@ -59,12 +70,14 @@ type run struct {
 	consumers []*consumer
 	sinks     []*sink // by queue
 	gate      *gate
+	disk      *Latency
 
 	epoch time.Time   // when publishing began
 	stop  atomic.Bool // nothing more is published
 	end   atomic.Bool // nothing more is waited for
 
 	mark, last snapshot
+	full       snapshot // when a backlog was complete
 }
 
 // snapshot is how far things are at a time.
@@ -162,8 +175,7 @@ func (r *run) deleteAll(ctx context.Context) (left int64, err error) {
 	return left, nil
 }
 
-// connect opens all connections, consumers first.
-func (r *run) connect(ctx context.Context) error {
+func (r *run) connectConsumers(ctx context.Context) error {
 	s := r.scenario
 	for q, name := range r.plan.queues {
 		for range s.ConsumersPerQueue {
@@ -173,17 +185,23 @@ func (r *run) connect(ctx context.Context) error {
 			}
 			c := &consumer{
 				conn: conn, run: r, queue: q, sink: r.sinks[q], prefetch: s.Prefetch, ackEvery: s.AckEvery,
-				highest: make([]uint64, len(r.plan.streams)), latency: newLatency(),
+				highest: make([]uint64, len(r.plan.streams)), latency: newLatency(), timed: s.Backlog == 0,
 			}
+			conn.linger = s.Linger
 			r.consumers = append(r.consumers, c)
 			if err := c.setUp(name); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
+}
+
+func (r *run) connectProducers(ctx context.Context) error {
+	s := r.scenario
 	fanOut := len(r.plan.streams[0]) // the same for all streams of a scenario
-	r.gate = newGate(s.InFlight * fanOut)
-	quotas := share(r.options.Messages, s.Producers)
+	r.gate = newGate(max(s.InFlight, s.Backlog) * fanOut)
+	quotas := share(r.limit(), s.Producers)
 	for i, routes := range r.plan.routes {
 		conn, err := dial(ctx, r.where)
 		if err != nil {
@@ -194,6 +212,7 @@ func (r *run) connect(ctx context.Context) error {
 			ring:      newRing(s, r.plan.exchange, routes, conn.frameMax, r.options.BatchBytes),
 			sequences: make([]uint64, len(r.plan.streams)),
 		}
+		conn.linger = s.Linger
 		p.batch = max(1, r.options.BatchBytes/(p.ring.slots[0].end-p.ring.slots[0].start))
 		if s.Window > 0 {
 			p.window = newWindow(s.Window)
@@ -208,6 +227,14 @@ func (r *run) connect(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// limit is how many messages are published at most, 0 for as many as it comes to.
+func (r *run) limit() int {
+	if r.scenario.Backlog == 0 || r.options.Messages != 0 && r.options.Messages < r.scenario.Backlog {
+		return r.options.Messages
+	}
+	return r.scenario.Backlog
 }
 
 // share deals n out to k; 0 is as many as anyone likes.
@@ -258,9 +285,6 @@ func (r *run) drive(ctx context.Context) error {
 			}
 		})
 	}
-	for _, c := range r.conns() {
-		c.linger = r.scenario.Linger
-	}
 	r.epoch = time.Now()
 	err := r.snap(&r.mark)
 	for _, c := range r.consumers {
@@ -274,8 +298,17 @@ func (r *run) drive(ctx context.Context) error {
 	}
 	others.Go(func() { publishing.Wait(); close(published) })
 
+	if err == nil && r.scenario.Backlog > 0 {
+		err = r.supervise(ctx, published, failed, &r.full)
+		if err == nil {
+			err = r.connectConsumers(ctx)
+		}
+		for _, c := range r.consumers {
+			start(&others, c.consume)
+		}
+	}
 	if err == nil {
-		err = r.supervise(ctx, published, failed)
+		err = r.supervise(ctx, published, failed, &r.last)
 	}
 	r.stop.Store(true)
 	r.end.Store(true)
@@ -309,16 +342,17 @@ func (r *run) drive(ctx context.Context) error {
 	return err
 }
 
-// supervise ends publishing in time and returns when all is done, or when nothing has
-// moved for too long, or with the first error.
-func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <-chan error) error {
+// supervise ends publishing in time. It returns when everything is published and, unless
+// there is no consumer yet, delivered, or when nothing has moved for too long, having
+// written to s how far things had come. It returns early with the first error.
+func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <-chan error, s *snapshot) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var (
-		moved   time.Duration // when something last did
+		moved   = r.elapsed() // when something last did
 		before  int64
 		done    bool // producers have
-		warming = r.options.Warmup > 0
+		warming = r.options.Warmup > 0 && r.scenario.Backlog == 0
 	)
 	for {
 		select {
@@ -346,11 +380,11 @@ func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <
 			before, moved = p.sum, now
 		}
 		switch {
-		case done && p.missing == 0:
-			return r.snap(&r.last)
+		case done && (p.missing == 0 || len(r.consumers) == 0):
+			return r.snap(s)
 		case (p.usedUp || r.stopping()) && now-moved > r.options.DrainTimeout:
-			err := r.snap(&r.last)
-			r.last.at = moved // the time spent waiting in vain says nothing
+			err := r.snap(s)
+			s.at = moved // the time spent waiting in vain says nothing
 			return err
 		}
 	}
@@ -375,7 +409,7 @@ func (r *run) progress() (now progress) {
 		now.sum += c.received.Load()
 		now.missing -= c.distinct.Load()
 	}
-	now.usedUp = r.options.Messages > 0 && published == int64(r.options.Messages)
+	now.usedUp = r.limit() > 0 && published == int64(r.limit())
 	return now
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,9 +12,10 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 )
 
-// small are options for runs that end by their number of messages.
+// small are options for runs that end by their number of messages. A machine that is busy
+// otherwise must not be taken for a broker that lost something.
 func small(b *fakeBroker, messages int) Options {
-	return Options{URI: b.uri(), Messages: messages, Duration: time.Minute, DrainTimeout: 100 * time.Millisecond}
+	return Options{URI: b.uri(), Messages: messages, Duration: time.Minute, DrainTimeout: time.Second}
 }
 
 func scenario(t *testing.T, name string) Scenario {
@@ -44,7 +46,7 @@ func TestEveryScenarioComesOutRightOnABrokerThatIsRight(t *testing.T) {
 			if s.Window > 0 && (got.Confirmed != messages || got.Confirm == nil || got.Confirm.Count != messages) {
 				t.Errorf("got %d confirmed with latency %+v, want %d", got.Confirmed, got.Confirm, messages)
 			}
-			if timed := s.BodyBytes >= timedBytes; timed != (got.EndToEnd != nil) || timed && got.EndToEnd.Count != want {
+			if timed := s.BodyBytes >= timedBytes && s.Backlog == 0; timed != (got.EndToEnd != nil) || timed && got.EndToEnd.Count != want {
 				t.Errorf("got latencies %+v of %d messages with bodies of %d", got.EndToEnd, want, s.BodyBytes)
 			}
 			if faults := got.Faults(); len(faults) != 0 {
@@ -81,20 +83,21 @@ func TestBodiesOfSeveralFramesAndOfNoneAreCounted(t *testing.T) {
 
 func TestWrongAnswersShow(t *testing.T) {
 	f := func(name, scenarioName string, change func(*fakeBroker), want ...string) {
-		t.Helper()
-		b := newFakeBroker(t)
-		change(b)
-		got, err := Run(t.Context(), scenario(t, scenarioName), small(b, 500))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			return
-		}
-		if !slices.Equal(got.Faults(), want) {
-			t.Errorf("%s: got %q, want %q", name, got.Faults(), want)
-		}
-		if left := b.declared(); len(left) != 0 {
-			t.Errorf("%s: left %q declared", name, left)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // the time goes in waiting for what is lost
+			b := newFakeBroker(t)
+			change(b)
+			got, err := Run(t.Context(), scenario(t, scenarioName), small(b, 500))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got.Faults(), want) {
+				t.Errorf("got %q, want %q", got.Faults(), want)
+			}
+			if left := b.declared(); len(left) != 0 {
+				t.Errorf("left %q declared", left)
+			}
+		})
 	}
 	each100 := func(then func(body []byte, send func([]byte))) func(*fakeBroker) {
 		return func(b *fakeBroker) {
@@ -167,6 +170,34 @@ func TestWrongAnswersShow(t *testing.T) {
 	})
 }
 
+func TestBacklogIsWholeBeforeAnythingIsConsumed(t *testing.T) {
+	b := newFakeBroker(t)
+	early := 0
+	b.onMethod = func(m amqp.Method) amqp.Method {
+		if m.Name() == "basic.consume" {
+			for _, q := range b.queues {
+				early += 300 - len(q.ready)
+			}
+		}
+		return nil
+	}
+	s := scenario(t, "S6")
+	got, err := Run(t.Context(), s, small(b, 300))
+	if err != nil || len(got.Faults()) != 0 || got.Received != 300 {
+		t.Errorf("got %d received, faults %q and %v", got.Received, got.Faults(), err)
+	}
+	if early != 0 {
+		t.Errorf("consumed with %d of 300 messages not in the queue", early)
+	}
+	if got.PublishRate <= 0 || got.ReceiveRate <= 0 {
+		t.Errorf("got %.0f/s published and %.0f/s received, want both measured", got.PublishRate, got.ReceiveRate)
+	}
+	s.Backlog = 200
+	if got, err := Run(t.Context(), s, small(b, 0)); err != nil || got.Published != 200 {
+		t.Errorf("got %d published and %v, want the whole backlog of 200 and no more", got.Published, err)
+	}
+}
+
 func TestEverythingDeliveredIsAcknowledged(t *testing.T) {
 	b := newFakeBroker(t)
 	if _, err := Run(t.Context(), scenario(t, "S2"), small(b, 120)); err != nil {
@@ -237,6 +268,30 @@ func TestRunEndsWithItsDuration(t *testing.T) {
 	}
 	if got.Seconds < 0.03 || got.ReceiveRate <= 0 || got.ReceiveRate*got.Seconds >= float64(got.Received) {
 		t.Errorf("got %.0f/s over %.3f s of %d received, want all but the warm-up", got.ReceiveRate, got.Seconds, got.Received)
+	}
+}
+
+func TestDiskIsProbedAndLeftAsItWas(t *testing.T) {
+	b, dir := newFakeBroker(t), t.TempDir()
+	o := small(b, 10)
+	o.DiskDir = dir
+	got, err := Run(t.Context(), scenario(t, "S2w1"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Disk == nil || got.Disk.Count != diskProbes {
+		t.Errorf("got %+v, want %d probes", got.Disk, diskProbes)
+	}
+	var table strings.Builder
+	if err := got.WriteTable(&table); err != nil || !strings.Contains(table.String(), "confirm ÷ sync") {
+		t.Errorf("got %v and\n%s\nwant the confirms compared with it", err, &table)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
+		t.Errorf("left %v, %v", files, err)
+	}
+	o.DiskDir = dir + "/none"
+	if _, err := Run(t.Context(), scenario(t, "S2w1"), o); err == nil || !strings.Contains(err.Error(), "probe the disk") {
+		t.Errorf("got %v, want that there is no such directory", err)
 	}
 }
 

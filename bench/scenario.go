@@ -31,6 +31,9 @@ type Scenario struct {
 	// InFlight is how many messages are published but not yet delivered at most, over all
 	// producers, so that a slow consumer does not make it a test of long queues.
 	InFlight int `json:"in_flight"`
+	// Backlog is how many messages are published before anything is consumed, if time and
+	// Options.Messages allow; 0 consumes from the start.
+	Backlog int `json:"backlog,omitempty"`
 	// Rate is how many messages a second are published over all producers; 0 is as fast
 	// as it goes. It goes without confirms.
 	Rate int `json:"rate,omitempty"`
@@ -83,6 +86,7 @@ func Scenarios() []Scenario {
 		named("S5", "transient 1 KiB, 5000 msg/s, end-to-end latency", transient, func(s *Scenario) {
 			s.Rate, s.Linger = 5000, 0
 		}),
+		named("S6", "persistent 1 KiB, a million in one queue, then drained", durable, func(s *Scenario) { s.Backlog = 1_000_000 }),
 	}
 }
 
@@ -113,6 +117,7 @@ func (s Scenario) validate() error {
 	least("messages in flight", s.InFlight, 1)
 	least("body bytes", s.BodyBytes, 0)
 	least("window", s.Window, 0)
+	least("backlog", s.Backlog, 0)
 	least("rate", s.Rate, 0)
 	least("ack every", s.AckEvery, 0)
 	least("prefetch", s.Prefetch, 0)

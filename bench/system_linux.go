@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"os"
 	"syscall"
 	"time"
 )
@@ -13,3 +14,7 @@ func sleep(d time.Duration) {
 	// A signal ends it early; whoever is early comes again.
 	_ = syscall.Nanosleep(&left, &left)
 }
+
+// syncData waits until what was written to f is on the disk, and of the rest about f only
+// what is needed to read it.
+func syncData(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }

@@ -2,6 +2,11 @@
 
 package bench
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 func sleep(d time.Duration) { time.Sleep(d) }
+
+func syncData(f *os.File) error { return f.Sync() }

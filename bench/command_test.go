@@ -1,19 +1,17 @@
-package main
+package bench
 
 import (
 	"bytes"
 	"errors"
 	"strings"
 	"testing"
-
-	"github.com/leveretmq/leveret/bench"
 )
 
 func TestCommandLine(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()
 		var out bytes.Buffer
-		err := run(t.Context(), args, &out, &out)
+		err := Command(t.Context(), "leveret bench", args, &out, &out)
 		if err != nil {
 			out.WriteString(err.Error())
 		}
@@ -28,17 +26,18 @@ func TestCommandLine(t *testing.T) {
 	f("only amqp is spoken", "--uri=http://127.0.0.1/", "S1a")
 	f("--broker-pid", "--help")
 	f("--pid-a", "compare", "--help")
+	f("leveret bench compare [flags]", "--help")
 	f("0 pairs", "compare", "--a=amqp://127.0.0.1/", "--pairs=0", "S1a")
 	f("a: read the URI", "compare", "S1a")
 }
 
 func TestWrongAnswersFailTheProgram(t *testing.T) {
 	var out bytes.Buffer
-	good := bench.Result{Published: 1}
-	if err := finish(&out, []bench.Result{good, good}, false); err != nil {
+	good := Result{Published: 1}
+	if err := finish(&out, []Result{good, good}, false); err != nil {
 		t.Error(err)
 	}
-	if err := finish(&out, []bench.Result{good, {Lost: 1}}, true); !errors.Is(err, errWrong) {
+	if err := finish(&out, []Result{good, {Lost: 1}}, true); !errors.Is(err, errWrong) {
 		t.Errorf("got %v, want %v", err, errWrong)
 	}
 }
