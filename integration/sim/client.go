@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -41,7 +42,6 @@ type client struct {
 	tags       int
 	outs       []*delivery // in order of their tags
 	prefetch   int
-	global     int
 	gets       []get // not answered yet
 	purging    []*purge
 	tempBusy   bool // the channel for temporary queues waits for close-ok or reopening
@@ -95,7 +95,7 @@ type purge struct {
 	held  map[*lineage]bool
 }
 
-func (w *world) connect(name int) *client {
+func (w *world) connect(name int) {
 	cl := &client{w: w, name: name, unanswered: map[uint64]*lineages{}, returned: map[int]bool{}, consumers: map[string]*subscription{}}
 	cl.out = connection.NewOutbound(func() {})
 	cl.c = connection.New(w.now, w.b, cl.out, connection.Peer{Name: fmt.Sprint("client ", name), Loopback: true}, connection.Options{
@@ -116,7 +116,6 @@ func (w *world) connect(name int) *client {
 	cl.declareAll()
 	cl.send(publishChannel, &amqp.ConfirmSelect{})
 	w.clients = append(w.clients, cl)
-	return cl
 }
 
 // send puts a method into the pipe to the broker.
@@ -149,7 +148,7 @@ func (cl *client) feed(n int) {
 	cl.in = cl.in[taken:]
 	cl.processed += taken
 	cl.unflushed = true
-	if err == connection.ErrSuspended {
+	if errors.Is(err, connection.ErrSuspended) {
 		cl.suspended = true
 	} else if err != nil {
 		cl.w.fail("client %d: feed: %v, %v", cl.name, err, cl.c.Reason())
