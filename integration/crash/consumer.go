@@ -96,7 +96,6 @@ func (c *consumer) take(d amqp.Delivery) error {
 		Priority:      d.Priority,
 		Body:          d.Body,
 	}), d.Redelivered)
-	c.load.delivered.add(1)
 	c.batch = append(c.batch, delivery{d.DeliveryTag, id})
 	return nil
 }

@@ -37,8 +37,6 @@ type load struct {
 	filler  []byte // random bytes that bodies are cut from
 
 	seq [producers]uint32 // the youngest message of each producer; owned by it while it runs
-
-	confirmed, delivered counter
 }
 
 func newLoad(prefix string, random *rand.Rand) *load {
@@ -127,7 +125,8 @@ func (c *crew) channel(conn *amqp.Connection) (*amqp.Channel, error) {
 func (c *crew) watch(closed <-chan *amqp.Error) {
 	c.done.Go(func() {
 		for err := range closed {
-			if err.Server {
+			// 320 is how a broker that stops says goodbye.
+			if err.Server && err.Code != amqp.ConnectionForced {
 				c.fail(fmt.Errorf("the broker closed a client's channel or connection: %w", err))
 			}
 		}
@@ -233,22 +232,4 @@ func (w *load) message(id history.ID, random *rand.Rand) amqp.Publishing {
 		DeliveryMode:  amqp.Persistent,
 		Body:          w.filler[from : from+size],
 	}
-}
-
-// counter counts for several goroutines.
-type counter struct {
-	mu sync.Mutex
-	n  int
-}
-
-func (c *counter) add(n int) {
-	c.mu.Lock()
-	c.n += n
-	c.mu.Unlock()
-}
-
-func (c *counter) value() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n
 }

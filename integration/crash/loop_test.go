@@ -19,35 +19,39 @@ var (
 
 const (
 	startLimit = 15 * time.Second // of a broker with the data of a few rounds
+	stopLimit  = 15 * time.Second // 10 of them are for clients that do not answer
 	drainLimit = 60 * time.Second // of one queue
 	judgeEvery = 20               // rounds; the logs are kept in memory until then
 )
 
 // TestKillLoop holds P1 to P4, P9 and P10 over many kills.
 func TestKillLoop(t *testing.T) {
-	rounds, seed := *roundsFlag, *seedFlag
-	if rounds == 0 {
-		rounds = 6
-		if testing.Short() {
-			rounds = 2
-		}
+	l := newLoop(t)
+	rounds := rounds(6)
+	l.end = func() {
+		l.check(l.process.kill(), "kill")
 	}
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	if *brokerFlag != "" {
-		t.Skip("-broker is for TestLoadWithoutKills")
-	}
-	p, err := newProcess(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), process: p, url: p.url()}
-	defer l.stop()
 	for l.round < rounds {
 		l.judge(min(judgeEvery, rounds-l.round))
 	}
 	t.Log(l)
+}
+
+// TestStopLoop holds P13: after SIGTERM the broker ends in time and well, and as nothing was
+// cut short, what had been acknowledged does not come again.
+func TestStopLoop(t *testing.T) {
+	l := newLoop(t)
+	rounds := rounds(3)
+	l.clean = true
+	l.end = func() {
+		took, err := l.process.terminate(stopLimit)
+		l.check(err, "stop")
+		l.slowestStop = max(l.slowestStop, took)
+	}
+	for l.round < rounds {
+		l.judge(min(judgeEvery, rounds-l.round))
+	}
+	t.Logf("%v, slowest stop %v", l, l.slowestStop.Round(time.Millisecond))
 }
 
 // TestLoadWithoutKills puts the same load on a broker that runs already, and cuts its clients
@@ -57,9 +61,38 @@ func TestLoadWithoutKills(t *testing.T) {
 		t.Skip("it takes -broker URL")
 	}
 	seed := max(*seedFlag, 1)
-	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), url: *brokerFlag}
-	l.judge(max(*roundsFlag, 2))
+	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), url: *brokerFlag, clean: true, end: func() {}}
+	l.judge(rounds(2))
 	t.Log(l)
+}
+
+// rounds is how many the command line asks for, or the usual number, or 2 with -short.
+func rounds(usual int) int {
+	switch {
+	case *roundsFlag > 0:
+		return *roundsFlag
+	case testing.Short():
+		return 2
+	}
+	return usual
+}
+
+func newLoop(t *testing.T) *loop {
+	t.Helper()
+	if *brokerFlag != "" {
+		t.Skip("-broker is for TestLoadWithoutKills")
+	}
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	p, err := newProcess(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), process: p, url: p.url()}
+	t.Cleanup(l.stop)
+	return l
 }
 
 // A loop is the rounds so far.
@@ -69,8 +102,11 @@ type loop struct {
 	random  *rand.Rand
 	process *process // or nil, when the broker is somebody else's
 	url     string
+	end     func() // ends a life
+	clean   bool   // and does so without cutting anything short
 
 	round     int
+	cutShort  int // starts
 	slowest   time.Duration
 	confirmed int
 	delivered int
@@ -78,12 +114,14 @@ type loop struct {
 	duplicate int
 	unknown   int
 	broken    map[string]int
+
+	slowestStop time.Duration
 }
 
 func (l *loop) String() string {
-	return fmt.Sprintf("seed %d: %d rounds, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, "+
+	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, "+
 		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations, slowest start %v",
-		l.seed, l.round, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate,
+		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate,
 		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
 		l.slowest.Round(time.Millisecond))
 }
@@ -130,6 +168,9 @@ func (l *loop) judge(rounds int) {
 // live is one round: start, look, work, die.
 func (l *loop) live(w *load, c *churn) {
 	l.t.Helper()
+	if !l.clean && l.random.IntN(4) == 0 {
+		l.cutStartShort()
+	}
 	l.start()
 	if len(c.items)+len(c.gone) > 0 {
 		l.check(c.look(l.url), "durable topology")
@@ -139,11 +180,9 @@ func (l *loop) live(w *load, c *churn) {
 	l.check(c.begin(l.url, crew, rand.New(rand.NewPCG(l.seed, uint64(l.round)))), "begin the change of topology")
 
 	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
-	if l.process != nil {
-		l.check(l.process.kill(), "kill")
-	}
+	l.end()
 	l.check(crew.end(), "load")
-	if l.process != nil {
+	if !l.clean {
 		w.history.Log("broker").Crashed()
 	}
 }
@@ -156,6 +195,15 @@ func (l *loop) start() {
 	took, err := l.process.start(startLimit)
 	l.check(err, "start")
 	l.slowest = max(l.slowest, took)
+}
+
+// cutStartShort kills the broker while it starts, or a moment after.
+func (l *loop) cutStartShort() {
+	l.t.Helper()
+	l.check(l.process.launch(), "launch")
+	<-time.After(time.Duration(l.random.IntN(150)) * time.Millisecond)
+	l.check(l.process.kill(), "kill while starting")
+	l.cutShort++
 }
 
 // stop kills the broker if it lives.

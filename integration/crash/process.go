@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -39,26 +40,33 @@ func newProcess(dir string) (*process, error) {
 
 func (p *process) url() string { return "amqp://guest:guest@" + p.addr + "/" }
 
-// start begins a life and returns when AMQP clients are served, and how long that took. A
-// start that takes longer than limit, or that ends by itself, is an error.
-func (p *process) start(limit time.Duration) (time.Duration, error) {
+// launch begins a life, without waiting for anything.
+func (p *process) launch() error {
 	log, err := os.OpenFile(p.logName(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer log.Close() // the process has its own copy
 	p.cmd = exec.Command(p.binary, "--data-dir", filepath.Join(p.dir, "data"), "--listen", p.addr, "--metrics-listen", "off")
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	begin := time.Now()
 	if err := p.cmd.Start(); err != nil {
-		return 0, err
+		return err
 	}
 	p.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(ended)
 	}(p.cmd, p.ended)
+	return nil
+}
 
+// start begins a life and returns when AMQP clients are served, and how long that took. A
+// start that takes longer than limit, or that ends by itself, is an error.
+func (p *process) start(limit time.Duration) (time.Duration, error) {
+	begin := time.Now()
+	if err := p.launch(); err != nil {
+		return 0, err
+	}
 	retry := time.NewTicker(5 * time.Millisecond)
 	defer retry.Stop()
 	late := time.After(limit)
@@ -74,6 +82,29 @@ func (p *process) start(limit time.Duration) (time.Duration, error) {
 		case <-retry.C:
 		}
 	}
+}
+
+// terminate ends the life with SIGTERM, and returns how long that took. It is an error when
+// the broker was dead already, takes longer than limit, or ends with a status other than 0.
+func (p *process) terminate(limit time.Duration) (time.Duration, error) {
+	select {
+	case <-p.ended:
+		return 0, fmt.Errorf("the broker ended by itself: %v\n%s", p.cmd.ProcessState, p.lastWords())
+	default:
+	}
+	begin := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(limit):
+		return 0, fmt.Errorf("the broker is still there %v after SIGTERM\n%s", limit, p.lastWords())
+	}
+	if !p.cmd.ProcessState.Success() {
+		return 0, fmt.Errorf("the broker ended after SIGTERM with %v\n%s", p.cmd.ProcessState, p.lastWords())
+	}
+	return time.Since(begin), nil
 }
 
 // kill ends the life with SIGKILL. It is an error when the broker was dead already.

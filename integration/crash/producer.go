@@ -86,7 +86,6 @@ func (p *producer) listen(confirms <-chan amqp.Confirmation) {
 		}
 		if c.Ack {
 			p.outcomes.Confirmed(id)
-			p.load.confirmed.add(1)
 		} else {
 			p.outcomes.Refused(id)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Violation is a promise that the broker broke.
@@ -60,9 +61,12 @@ type copyKey struct {
 type copyState struct {
 	digest    uint64
 	delivered bool
+	unmarked  bool // one of the deliveries was not marked redelivered
 	settled   bool // an ack or a reject was sent
-	processed bool // and taken in, when the broker had crashed
-	life      int  // so many times
+
+	processedBy *Log // who knows that it was taken in; nil when nobody does
+	processedAt time.Duration
+	life        int // crashes before that
 }
 
 type outcome struct{ confirmed, refused, returned bool }
@@ -116,7 +120,7 @@ func (c *checker) see(l *Log, e event) {
 	case returned:
 		c.outcome(e.id).returned = true
 	case delivered:
-		c.delivery(key, e)
+		c.delivery(l, key, e)
 	case acked, rejected:
 		if s := c.copies[key]; s != nil {
 			s.settled = true
@@ -126,7 +130,7 @@ func (c *checker) see(l *Log, e event) {
 		// It is to come again, which the rule of the lost asks for: it is not settled.
 	case processed:
 		for _, s := range c.pending[l] {
-			s.processed, s.life = true, c.life
+			s.processedBy, s.processedAt, s.life = l, e.at, c.life
 		}
 		delete(c.pending, l)
 	case lost:
@@ -145,7 +149,7 @@ func (c *checker) outcome(id ID) *outcome {
 	return o
 }
 
-func (c *checker) delivery(key copyKey, e event) {
+func (c *checker) delivery(l *Log, key copyKey, e event) {
 	c.report.Deliveries++
 	s := c.copies[key]
 	if s == nil || c.outcomes[key.id].returned {
@@ -157,15 +161,19 @@ func (c *checker) delivery(key copyKey, e event) {
 	}
 	if s.delivered {
 		c.report.Repeated++
-		if !e.redelivered {
+	}
+	if !e.redelivered {
+		if s.unmarked {
 			c.breaks("early", key)
 		}
+		s.unmarked = true
 	}
-	if s.processed {
-		if s.life == c.life {
-			c.breaks("duplicate", key)
-		} else {
+	if s.processedBy != nil {
+		switch {
+		case s.life != c.life:
 			c.report.Duplicates++
+		case l == s.processedBy || l.opened > s.processedAt:
+			c.breaks("duplicate", key)
 		}
 	}
 	if !s.delivered && !c.h.queues[key.queue].shared {

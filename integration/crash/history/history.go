@@ -73,9 +73,10 @@ func (h *History) Queue(name string, shared bool) Queue {
 	return Queue(len(h.queues) - 1)
 }
 
-// Log opens the log of one client, or rather of one of its channels.
+// Log opens the log of one client, or rather of one of its channels, before that is opened.
 func (h *History) Log(client string) *Log {
 	l := &Log{client: client, begin: h.begin, now: time.Now}
+	l.opened = l.now().Sub(l.begin)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.logs = append(h.logs, l)
@@ -88,6 +89,7 @@ type Log struct {
 	client string
 	begin  time.Time
 	now    func() time.Time
+	opened time.Duration
 	events []event
 }
 
