@@ -153,8 +153,13 @@ func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
 	}
 
 	// Two consumers: the first has queues a and c, the second b, and both have the last. Each
-	// queue has a channel of its own.
-	for i, consumed := range [][]int{{queueA, queueC, queueBoth}, {queueB, queueBoth}} {
+	// queue has a channel of its own. In every other life nobody consumes c, so that a kill
+	// finds messages that wait, and not only some that are on their way.
+	work := [][]int{{queueA, queueBoth, queueC}, {queueB, queueBoth}}
+	if life%2 == 0 {
+		work[0] = work[0][:2]
+	}
+	for i, consumed := range work {
 		ch, err := c.connect(url)
 		if err != nil {
 			return nil, err
