@@ -34,11 +34,11 @@ func (s *destinations) add(d *Destination) {
 	}
 }
 
-// remove takes back one add of d and reports whether there was one.
-func (s *destinations) remove(d *Destination) bool {
+// remove takes back one add of d, if there was one.
+func (s *destinations) remove(d *Destination) {
 	i := s.find(d)
 	if i < 0 {
-		return false
+		return
 	}
 	if n := s.more[d]; n > 0 {
 		if n == 1 {
@@ -46,7 +46,7 @@ func (s *destinations) remove(d *Destination) bool {
 		} else {
 			s.more[d] = n - 1
 		}
-		return true
+		return
 	}
 	last := len(s.each) - 1
 	moved := s.each[last]
@@ -59,7 +59,6 @@ func (s *destinations) remove(d *Destination) bool {
 	if last == 0 { // a map keeps its size; let go of it with the last destination
 		*s = destinations{}
 	}
-	return true
 }
 
 func (s *destinations) find(d *Destination) int {

@@ -186,6 +186,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	}
 	for _, n := range r.queues {
 		v.queues.remove(n.q.Name())
+		v.former.count(n.q)
 		v.disown(n)
 		v.b.timers.forget(n.q)
 		v.b.messages.Drop(n.q.ID())

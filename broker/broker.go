@@ -54,6 +54,7 @@ type Broker struct {
 	mu     sync.RWMutex // guards the fields below
 	vhosts map[string]*VHost
 	users  map[string]auth.User
+	former QueueTotals // what virtual hosts that are gone have counted
 
 	// grants are the permissions. The map is never changed: whoever changes permissions,
 	// under mu, puts another in its place, and reading needs no lock.

@@ -24,6 +24,14 @@ func (n *names[T]) put(name string, t *T) { n.m.Store(name, t) }
 
 func (n *names[T]) remove(name string) { n.m.Delete(name) }
 
+// each calls f for everything there is, in no order.
+func (n *names[T]) each(f func(*T)) {
+	n.m.Range(func(_, t any) bool {
+		f(t.(*T))
+		return true
+	})
+}
+
 // sorted returns everything there is, in the order of the names.
 func (n *names[T]) sorted() []*T {
 	type named struct {

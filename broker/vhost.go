@@ -34,6 +34,7 @@ type VHost struct {
 	lastBind   *Commit
 	lastDelete *Commit
 	deleted    bool
+	former     QueueTotals // what queues that are gone have counted
 }
 
 // Owner is the identity of a connection that declares exclusive queues: any comparable
@@ -150,6 +151,7 @@ func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Co
 	permissions := b.deleteGrants(func(k grantee) bool { return k.vhost == name })
 	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.VHost{Name: name}}, permissions...)})
 	delete(b.vhosts, name)
+	b.former.add(v.totals())
 	b.mu.Unlock()
 
 	if rest := v.deleteAll(now, out); rest != nil {

@@ -2,6 +2,8 @@ package persistence
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -35,6 +37,7 @@ var ErrClosed = errors.New("the store is closed")
 // watches Failed and exits.
 type Store struct {
 	backend backend
+	id      [16]byte
 	log     zerolog.Logger
 
 	nextID   atomic.Uint64
@@ -89,7 +92,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.backend = d
+	s.backend, s.id = d, d.schema.node
 	s.catalog, s.restored = r.catalog, r.queues
 	s.suspects = r.suspects
 	s.stats.damaged.Store(uint64(r.damaged))
@@ -107,6 +110,8 @@ func Open(dir string, o Options) (*Store, error) {
 func NewMemory(o Options) *Store {
 	s := newStore(o)
 	s.backend = &memory{}
+	// It never fails: a system without entropy ends the process.
+	_, _ = rand.Read(s.id[:])
 	s.nextID.Store(1)
 	return s
 }
@@ -125,6 +130,10 @@ func newStore(o Options) *Store {
 	s.c.init(s)
 	return s
 }
+
+// ID is a name for the store that no other has, for as long as it lives: 32 hexadecimal
+// digits.
+func (s *Store) ID() string { return hex.EncodeToString(s.id[:]) }
 
 // Catalog is everything declared, as it was found. It is empty after Start.
 func (s *Store) Catalog() topology.Catalog {

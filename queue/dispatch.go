@@ -132,6 +132,7 @@ func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left i
 	q.lastUse = now.UnixMilli()
 	lv, e, slot := q.nextReady(now.UnixMilli(), now, out)
 	if lv == nil {
+		q.totals.GetEmpty++
 		q.askTimer(out)
 		return Delivery{}, 0, false
 	}

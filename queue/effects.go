@@ -125,8 +125,30 @@ type ConsumeOptions struct {
 type Stats struct {
 	Ready, Unacknowledged, Consumers int64
 	ReadyBytes, UnacknowledgedBytes  int64
-	// Totals since the queue was declared or restored.
-	Published, DeliveredAck, DeliveredNoAck, GetAck, GetNoAck uint64
-	Redelivered, Acknowledged                                 uint64
-	DeadLettered                                              [4]uint64 // by Reason
+	Totals
+}
+
+// Totals are what a queue has counted since it was declared or restored. They only grow.
+type Totals struct {
+	Published, DeliveredAck, DeliveredNoAck uint64
+	GetAck, GetNoAck, GetEmpty              uint64
+	Redelivered, Acknowledged               uint64
+	// Messages that died, by Reason: with a dead-letter exchange, and without one.
+	DeadLettered, Dropped [4]uint64
+}
+
+// Add adds o to t.
+func (t *Totals) Add(o Totals) {
+	t.Published += o.Published
+	t.DeliveredAck += o.DeliveredAck
+	t.DeliveredNoAck += o.DeliveredNoAck
+	t.GetAck += o.GetAck
+	t.GetNoAck += o.GetNoAck
+	t.GetEmpty += o.GetEmpty
+	t.Redelivered += o.Redelivered
+	t.Acknowledged += o.Acknowledged
+	for i := range t.DeadLettered {
+		t.DeadLettered[i] += o.DeadLettered[i]
+		t.Dropped[i] += o.Dropped[i]
+	}
 }

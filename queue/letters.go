@@ -9,6 +9,7 @@ import (
 // queue has no dead-letter exchange (DLX-2).
 func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effects) {
 	if !q.options.DeadLetter {
+		q.totals.Dropped[why]++
 		q.settle(lv, e, out)
 		return
 	}

@@ -48,7 +48,7 @@ type Queue struct {
 
 	readyCount, readyBytes     int64
 	unackedCount, unackedBytes int64
-	totals                     Stats // only the totals are kept here
+	totals                     Totals
 }
 
 // New returns an empty queue. The spec and options are taken as valid; ParseArguments
@@ -140,7 +140,7 @@ func (q *Queue) Counts() (ready, consumers int) {
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.totals
+	s := Stats{Totals: q.totals}
 	s.Ready, s.ReadyBytes = q.readyCount, q.readyBytes
 	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
 	s.Consumers = int64(len(q.consumers))

@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// errWrong is returned when all was run and a broker was found out.
+var errWrong = errors.New("the broker got something wrong")
+
+// Command is the command line of the load generator, of a program or a verb called name. It
+// runs the scenarios args name and prints to out what came of them; what is said about args
+// goes to progress. It returns pflag.ErrHelp where help was asked for, and an error when a
+// broker got something wrong.
+func Command(ctx context.Context, name string, args []string, out, progress io.Writer) error {
+	if len(args) > 0 && args[0] == "compare" {
+		return compareCommand(ctx, name, args[1:], out, progress)
+	}
+	c := newCommand(name+" [flags] SCENARIO...\n  "+name+" compare [flags] SCENARIO...", "Runs scenarios against a broker, S1a if none is named.", progress)
+	list := c.flags.Bool("list", false, "list the scenarios and do nothing")
+	c.flags.StringVar(&c.options.URI, "uri", "amqp://guest:guest@localhost:5672/", "the broker")
+	c.flags.IntVar(&c.options.BrokerPID, "broker-pid", 0, "its process on this machine, to report processor time and memory of")
+	scenarios, err := c.parse(args)
+	if err != nil {
+		return err
+	}
+	if *list {
+		return listScenarios(out)
+	}
+	var results []Result
+	for _, s := range scenarios {
+		result, err := Run(ctx, s, c.options)
+		if err != nil {
+			return err
+		}
+		results = append(results, result)
+		if !c.json {
+			if err := result.WriteTable(out); err != nil {
+				return err
+			}
+		}
+	}
+	return finish(out, results, c.json)
+}
+
+// compareCommand runs scenarios on two brokers in turn.
+func compareCommand(ctx context.Context, name string, args []string, out, progress io.Writer) error {
+	c := newCommand(name+" compare [flags] SCENARIO...", "Runs scenarios against two brokers in turn, S1a if none is named.", progress)
+	var a, b Options
+	c.flags.StringVar(&a.URI, "a", "", "the first broker")
+	c.flags.IntVar(&a.BrokerPID, "pid-a", 0, "its process on this machine")
+	c.flags.StringVar(&b.URI, "b", "amqp://guest:guest@localhost:5672/", "the second broker")
+	c.flags.IntVar(&b.BrokerPID, "pid-b", 0, "its process on this machine")
+	pairs := c.flags.Int("pairs", 3, "how often each is run")
+	scenarios, err := c.parse(args)
+	if err != nil {
+		return err
+	}
+	with := func(side Options) Options {
+		o := c.options
+		o.URI, o.BrokerPID = side.URI, side.BrokerPID
+		return o
+	}
+	var all []Comparison
+	wrong := false
+	for _, s := range scenarios {
+		comparison, err := Compare(ctx, s, with(a), with(b), *pairs)
+		if err != nil {
+			return err
+		}
+		all = append(all, comparison)
+		wrong = wrong || len(comparison.Faults()) > 0
+		if !c.json {
+			if err := comparison.WriteTable(out); err != nil {
+				return err
+			}
+		}
+	}
+	if c.json {
+		if err := writeJSON(out, all); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		return errWrong
+	}
+	return nil
+}
+
+// command is what both forms of the command line have in common.
+type command struct {
+	flags   *pflag.FlagSet
+	options Options
+	json    bool
+	given   Scenario            // as far as flags say
+	changes []func(s *Scenario) // from given, where the flag was
+}
+
+func newCommand(usage, what string, progress io.Writer) *command {
+	c := &command{flags: pflag.NewFlagSet("bench", pflag.ContinueOnError)}
+	f := c.flags
+	f.SetOutput(progress)
+	f.SortFlags = false
+	f.Usage = func() {
+		// Nothing can be said about not being able to say something.
+		_, _ = fmt.Fprintf(progress, "%s\n\nUsage:\n  %s\n\nFlags:\n%s", what, usage, f.FlagUsages())
+	}
+	f.BoolVar(&c.json, "json", false, "print what came of it as JSON, an array with one for each scenario")
+	f.StringVar(&c.options.DiskDir, "disk", "", "a directory on the broker's disk, to compare confirms with a bare append and sync")
+	f.DurationVar(&c.options.Duration, "duration", 10*time.Second, "how long to publish")
+	f.IntVar(&c.options.Messages, "messages", 0, "how many to publish at most; 0 is no limit")
+	f.DurationVar(&c.options.Warmup, "warmup", 0, "how much of the duration to leave out of rates and costs")
+	f.DurationVar(&c.options.DrainTimeout, "drain-timeout", 10*time.Second, "how long nothing may arrive before the rest counts as lost")
+	f.IntVar(&c.options.BatchBytes, "batch", 64<<10, "bytes to write at once")
+	c.change("producers", "producers", func(s *Scenario) *int { return &s.Producers })
+	c.change("queues", "queues", func(s *Scenario) *int { return &s.Queues })
+	c.change("consumers-per-queue", "consumers of each queue", func(s *Scenario) *int { return &s.ConsumersPerQueue })
+	c.change("bindings", "bindings of a topic exchange", func(s *Scenario) *int { return &s.Bindings })
+	c.change("size", "bytes of a message's body", func(s *Scenario) *int { return &s.BodyBytes })
+	c.change("window", "messages a producer has unconfirmed at most; 0 is no confirms", func(s *Scenario) *int { return &s.Window })
+	c.change("in-flight", "messages published but not delivered at most", func(s *Scenario) *int { return &s.InFlight })
+	c.change("backlog", "messages published before anything is consumed; 0 is none", func(s *Scenario) *int { return &s.Backlog })
+	c.change("rate", "messages a second; 0 is as fast as it goes", func(s *Scenario) *int { return &s.Rate })
+	c.change("ack-every", "acknowledge every so many; 0 is without acknowledgements", func(s *Scenario) *int { return &s.AckEvery })
+	c.change("prefetch", "messages a consumer has unacknowledged at most; 0 is no limit", func(s *Scenario) *int { return &s.Prefetch })
+	f.DurationVar(&c.given.Linger, "linger", 0, "how long a reader that found little waits before it reads again"+scenarioDefault)
+	c.changes = append(c.changes, func(s *Scenario) {
+		if f.Changed("linger") {
+			s.Linger = c.given.Linger
+		}
+	})
+	return c
+}
+
+const scenarioDefault = " (default: the scenario's)"
+
+// change adds a flag for a number of the scenario.
+func (c *command) change(name, usage string, of func(*Scenario) *int) {
+	c.flags.IntVar(of(&c.given), name, 0, usage+scenarioDefault)
+	c.changes = append(c.changes, func(s *Scenario) {
+		if c.flags.Changed(name) {
+			*of(s) = *of(&c.given)
+		}
+	})
+}
+
+// parse reads args and returns the scenarios they name, changed as the flags say.
+func (c *command) parse(args []string) ([]Scenario, error) {
+	if err := c.flags.Parse(args); err != nil {
+		return nil, err
+	}
+	names := c.flags.Args()
+	if len(names) == 0 {
+		names = []string{"S1a"}
+	}
+	var scenarios []Scenario
+	for _, name := range names {
+		s, err := FindScenario(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, change := range c.changes {
+			change(&s)
+		}
+		scenarios = append(scenarios, s)
+	}
+	return scenarios, nil
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// finish prints what all results have in common.
+func finish(out io.Writer, results []Result, asJSON bool) error {
+	var err error
+	switch {
+	case asJSON:
+		err = writeJSON(out, results)
+	case len(results) > 1:
+		if _, err = fmt.Fprintln(out); err == nil {
+			err = WriteSummary(out, results)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range results {
+		if len(r.Faults()) > 0 {
+			return errWrong
+		}
+	}
+	return nil
+}
+
+func listScenarios(out io.Writer) error {
+	for _, s := range Scenarios() {
+		if _, err := fmt.Fprintf(out, "%-5s %s\n", s.Name, s.Title); err != nil {
+			return err
+		}
+	}
+	return nil
+}

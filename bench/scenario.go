@@ -1,0 +1,139 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Scenario says what load a broker is put under. Its zero values ask for the least.
+type Scenario struct {
+	Name  string `json:"name"`
+	Title string `json:"title"` // one line for people
+
+	Producers         int `json:"producers"` // each on a connection of its own
+	Queues            int `json:"queues"`
+	ConsumersPerQueue int `json:"consumers_per_queue"` // each on a connection of its own
+
+	// ExchangeType is "" for the default exchange, "fanout" or "topic". By the default
+	// exchange, producers and queues are paired off and each goes round its own.
+	ExchangeType string `json:"exchange_type,omitempty"`
+	// Bindings is how many a topic exchange has, all with * or #, dealt out to the queues.
+	// Each of as many routing keys, which every producer goes round, matches exactly one.
+	Bindings int `json:"bindings,omitempty"`
+
+	BodyBytes int  `json:"body_bytes"`
+	Durable   bool `json:"durable"` // durable exchange and queues, persistent messages
+
+	// Window is how many messages a producer has unconfirmed at most; 0 is no confirms.
+	Window int `json:"window,omitempty"`
+	// InFlight is how many messages are published but not yet delivered at most, over all
+	// producers, so that a slow consumer does not make it a test of long queues.
+	InFlight int `json:"in_flight"`
+	// Backlog is how many messages are published before anything is consumed, if time and
+	// Options.Messages allow; 0 consumes from the start.
+	Backlog int `json:"backlog,omitempty"`
+	// Rate is how many messages a second are published over all producers; 0 is as fast
+	// as it goes. It goes without confirms.
+	Rate int `json:"rate,omitempty"`
+
+	// AckEvery is after how many deliveries a consumer acknowledges all it has, with
+	// multiple set; 0 consumes without acknowledgements.
+	AckEvery int `json:"ack_every,omitempty"`
+	Prefetch int `json:"prefetch,omitempty"` // 0 is no limit
+
+	// Linger is how long a reader that found little waits before it reads again. A broker
+	// that writes every message by itself would otherwise wake it for each, and most of
+	// that is paid for in the broker's own system calls. It is for scenarios that are not
+	// about latency.
+	Linger time.Duration `json:"linger_ns,omitempty"`
+}
+
+// Scenarios returns the scenarios known by name, in the order of their names.
+func Scenarios() []Scenario {
+	const kib = 1 << 10
+	transient := Scenario{Producers: 1, Queues: 1, ConsumersPerQueue: 1, BodyBytes: kib, InFlight: 10_000, Linger: time.Millisecond / 2}
+	durable := transient
+	durable.Durable, durable.Window, durable.Prefetch, durable.AckEvery = true, 1000, 500, 50
+
+	named := func(name, title string, s Scenario, change func(*Scenario)) Scenario {
+		s.Name, s.Title = name, title
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	return []Scenario{
+		named("S1a", "transient, auto-ack, 16 B", transient, func(s *Scenario) { s.BodyBytes = 16 }),
+		named("S1b", "transient, auto-ack, 1 KiB", transient, nil),
+		named("S2", "persistent 1 KiB, confirms window 1000, ack every 50", durable, nil),
+		named("S2w1", "persistent 1 KiB, confirms window 1, ack each", durable, func(s *Scenario) {
+			s.Window, s.AckEvery, s.Linger = 1, 1, 0
+		}),
+		named("S2b", "persistent 1 KiB, 50 producers with window 1", durable, func(s *Scenario) {
+			s.Producers, s.Window, s.Linger = 50, 1, 0
+		}),
+		named("S2c", "persistent 1 KiB, 10 producers, 10 queues, 10 consumers", durable, func(s *Scenario) {
+			s.Producers, s.Queues = 10, 10
+		}),
+		named("S3", "transient 1 KiB, fan-out to 10 queues and consumers", transient, func(s *Scenario) {
+			s.ExchangeType, s.Queues = "fanout", 10
+		}),
+		named("S4", "transient 1 KiB, topic exchange, 1000 bindings with * and #, 10 queues", transient, func(s *Scenario) {
+			s.ExchangeType, s.Queues, s.Bindings = "topic", 10, 1000
+		}),
+		named("S5", "transient 1 KiB, 5000 msg/s, end-to-end latency", transient, func(s *Scenario) {
+			s.Rate, s.Linger = 5000, 0
+		}),
+		named("S6", "persistent 1 KiB, a million in one queue, then drained", durable, func(s *Scenario) { s.Backlog = 1_000_000 }),
+	}
+}
+
+// FindScenario returns the scenario of that name, in upper or lower case.
+func FindScenario(name string) (Scenario, error) {
+	var names []string
+	for _, s := range Scenarios() {
+		if strings.EqualFold(s.Name, name) {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Scenario{}, fmt.Errorf("no scenario %q: there are %s", name, strings.Join(names, ", "))
+}
+
+// validate returns what keeps s from being run, all of it.
+func (s Scenario) validate() error {
+	var wrong []error
+	refuse := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Errorf(format, args...))
+		}
+	}
+	least := func(what string, n, least int) { refuse(n < least, "%s: %d is less than %d", what, n, least) }
+	least("producers", s.Producers, 1)
+	least("queues", s.Queues, 1)
+	least("consumers per queue", s.ConsumersPerQueue, 1)
+	least("messages in flight", s.InFlight, 1)
+	least("body bytes", s.BodyBytes, 0)
+	least("window", s.Window, 0)
+	least("backlog", s.Backlog, 0)
+	least("rate", s.Rate, 0)
+	least("ack every", s.AckEvery, 0)
+	least("prefetch", s.Prefetch, 0)
+	refuse(s.Prefetch > 65535, "prefetch: %d does not fit its 16 bits", s.Prefetch)
+	refuse(s.BodyBytes > 64<<20, "body bytes: %d is more than 64 MiB", s.BodyBytes)
+	// A consumer that waits for more than it may have would wait for ever.
+	refuse(s.Prefetch > 0 && s.AckEvery > s.Prefetch, "acknowledging every %d needs a prefetch of as many, not %d", s.AckEvery, s.Prefetch)
+	refuse(s.Linger < 0, "linger: %v is less than nothing", s.Linger)
+	refuse(s.Rate > 0 && s.Window > 0, "a fixed rate goes without confirms")
+	switch s.ExchangeType {
+	case "", "fanout":
+		refuse(s.Bindings > 0, "only a topic exchange has a number of bindings")
+	case "topic":
+		refuse(s.Bindings < s.Queues, "%d bindings do not go round %d queues", s.Bindings, s.Queues)
+	default:
+		refuse(true, "exchange type %q: there are fanout, topic and none, for the default exchange", s.ExchangeType)
+	}
+	return errors.Join(wrong...)
+}

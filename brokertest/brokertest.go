@@ -1,0 +1,182 @@
+package brokertest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/node"
+)
+
+// Server is a broker that belongs to a test.
+type Server struct {
+	t      testing.TB
+	config config.Config
+	log    zerolog.Logger
+
+	mu   sync.Mutex // guards the fields below
+	node *node.Node // nil while it does not run
+}
+
+// Option is something about the broker that is not as usual.
+type Option func(*Server)
+
+// InMemory has the broker keep everything in memory: nothing survives Restart, and
+// nothing waits for a disk. It confirms and commits like any other.
+func InMemory() Option {
+	return func(s *Server) { s.config.Store.Backend = "memory" }
+}
+
+// WithTopology declares what the section topology of a configuration file would:
+//
+//	brokertest.WithTopology(`
+//	queues:
+//	  - name: orders
+//	    arguments: {x-max-length: 1000}
+//	`)
+func WithTopology(yaml string) Option {
+	return func(s *Server) {
+		s.t.Helper()
+		indented := "topology:\n  " + strings.ReplaceAll(yaml, "\n", "\n  ") + "\n"
+		file := filepath.Join(s.t.TempDir(), "topology.yaml")
+		if err := os.WriteFile(file, []byte(indented), 0o600); err != nil {
+			s.t.Fatalf("brokertest: %v", err)
+		}
+		c, err := config.Load(config.Sources{File: file})
+		if err != nil {
+			s.t.Fatalf("brokertest: %v", err)
+		}
+		s.config.Topology = c.Topology
+	}
+}
+
+// WithConfig has change alter the broker's configuration, which begins as the default
+// with addresses and a directory of the test's own.
+func WithConfig(change func(*config.Config)) Option {
+	return func(s *Server) { change(&s.config) }
+}
+
+// WithLogger sends the broker's log to log instead of warnings to the test's output.
+func WithLogger(log zerolog.Logger) Option {
+	return func(s *Server) { s.log = log }
+}
+
+// Start runs a broker until the test ends. When it returns, clients can connect. A broker
+// that cannot start fails the test.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	s := &Server{
+		t:      t,
+		config: config.Default(),
+		log:    zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
+	}
+	s.config.NodeName = "leveret@brokertest"
+	s.config.DataDir = t.TempDir()
+	s.config.Listen = []string{"127.0.0.1:0"}
+	s.config.MetricsListen = []string{"127.0.0.1:0"}
+	// A client of a test that does not answer has no reason to.
+	s.config.ShutdownTimeout = time.Second
+	for _, o := range opts {
+		o(s)
+	}
+	if err := s.config.Validate(); err != nil {
+		t.Fatalf("brokertest: %v", err)
+	}
+	if err := s.start(); err != nil {
+		t.Fatalf("brokertest: the broker did not start: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// start runs the node and keeps the ports it got, so that clients that connect again after
+// Restart find it.
+func (s *Server) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := node.Start(s.config, node.Options{Log: s.log, Version: "brokertest"})
+	if err != nil {
+		return err
+	}
+	s.node = n
+	s.config.Listen = texts(n.Addresses())
+	s.config.MetricsListen = texts(n.MetricsAddresses())
+	return nil
+}
+
+func texts(addresses []net.Addr) []string {
+	var all []string
+	for _, a := range addresses {
+		all = append(all, a.String())
+	}
+	return all
+}
+
+// Addr is where AMQP clients connect to: host:port. Restart keeps it.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.config.Listen) == 0 {
+		return ""
+	}
+	return s.config.Listen[0]
+}
+
+// URL is where AMQP clients connect to, with the default user and virtual host.
+func (s *Server) URL() string {
+	u := url.URL{
+		Scheme: "amqp",
+		User:   url.UserPassword(s.config.DefaultUser, s.config.DefaultPass),
+		Host:   s.Addr(),
+		Path:   "/",
+	}
+	if v := s.config.DefaultVHost; v != "/" {
+		u.Path, u.RawPath = "/"+v, "/"+url.PathEscape(v)
+	}
+	return u.String()
+}
+
+// MetricsURL is where Prometheus would look.
+func (s *Server) MetricsURL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.config.MetricsListen) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("http://%s/metrics", s.config.MetricsListen[0])
+}
+
+// Restart stops the broker in good order, as SIGTERM does, and starts it again with what
+// is on disk and at the same address. Connections are closed with 320.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Close()
+	if err := s.start(); err != nil {
+		s.t.Fatalf("brokertest: the broker did not start again: %v", err)
+	}
+}
+
+// Close stops the broker in good order. It need not be called, and may be called again.
+func (s *Server) Close() {
+	s.t.Helper()
+	s.mu.Lock()
+	n := s.node
+	s.node = nil
+	s.mu.Unlock()
+	if n == nil {
+		return
+	}
+	if err := n.Stop(context.Background()); err != nil {
+		s.t.Errorf("brokertest: the broker did not stop cleanly: %v", err)
+	}
+}

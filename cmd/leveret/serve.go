@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/node"
+)
+
+// serve runs the broker until it is told to stop, or its store fails.
+func serve(cmd *cobra.Command, _ []string) error {
+	c, err := effective(cmd)
+	if err != nil {
+		return err
+	}
+	// A log that nobody reads any more must not end the broker.
+	signal.Ignore(syscall.SIGPIPE)
+	stop := stopSignals()
+	log, err := newLogger(os.Stderr, c.Log)
+	if err != nil {
+		return err
+	}
+	return run(c, log, stop)
+}
+
+// run is a broker's life.
+func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
+	b := thisBuild()
+	announce(c, b, log)
+	n, err := node.Start(c, node.Options{Log: log, Version: b.Version})
+	if err != nil {
+		log.Error().Err(err).Msg("cannot start")
+		return err
+	}
+	log.Info().Msg("Server startup complete")
+	select {
+	case s := <-stop:
+		log.Info().Stringer("signal", s).Msg("shutting down")
+		if err := n.Stop(context.Background()); err != nil {
+			log.Error().Err(err).Msg("stopped, but not cleanly")
+			return err
+		}
+		log.Info().Msg("stopped")
+		return nil
+	case <-n.Failed():
+		// Nothing that clients are waiting for can be answered truthfully any more.
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		err := errors.Join(errStore, n.Stop(gone))
+		log.Error().Err(err).Msg("stopped because the store failed")
+		return err
+	}
+}
+
+var errStore = errors.New("the store failed; what was confirmed is on disk, start again to serve it")
+
+// stopSignals delivers the first request to stop. A second one ends the process at once.
+func stopSignals() <-chan os.Signal {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	first := make(chan os.Signal, 1)
+	go func() {
+		first <- <-signals
+		<-signals
+		os.Exit(1)
+	}()
+	return first
+}
+
+// announce is the banner: what this is and where its data is.
+func announce(c config.Config, b build, log zerolog.Logger) {
+	dir := c.DataDir
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	line := log.Info().Str("version", b.Version).Str("commit", b.Commit).Str("go", b.Go).Str("node", c.NodeName)
+	if c.Store.Backend == "memory" {
+		line = line.Str("store", "memory")
+	} else {
+		line = line.Str("data_dir", dir)
+	}
+	line.Strs("files", c.Files).Msg("Leveret starts")
+	if len(c.Ignored) > 0 {
+		log.Warn().Strs("variables", c.Ignored).Msg("variables of the environment that name no setting are ignored")
+	}
+}

@@ -1,0 +1,152 @@
+package connection
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/queue"
+)
+
+// settlement is what an acknowledgement says: the zero value that all went well.
+type settlement struct {
+	rejected bool
+	requeue  bool // back to the queue instead of dead-lettered or dropped (ACK-7)
+}
+
+// positionsPerCall is how many messages one call on a queue settles at most: the queue is
+// locked for that long.
+const positionsPerCall = 1000
+
+// settle is basic.ack, basic.nack and basic.reject. A tag that is not out changes nothing
+// and closes the channel (ACK-2, ACK-5).
+func (ch *Channel) settle(tag uint64, multiple bool, s settlement) error {
+	ch.mu.Lock()
+	taken := ch.c.taken[:0]
+	ok := false
+	switch {
+	case multiple:
+		taken, ok = ch.unacked.takeThrough(tag, taken)
+	case tag != 0:
+		var d delivered
+		if d, ok = ch.unacked.take(tag); ok {
+			taken = append(taken, d)
+		}
+	}
+	if ok && ch.tx == nil {
+		ch.makeRoom(taken)
+	}
+	ch.mu.Unlock()
+	ch.c.keepTaken(taken)
+	if !ok {
+		return amqp.PreconditionFailed("unknown delivery tag %d", tag)
+	}
+	if ch.tx != nil {
+		return ch.tx.settle(taken, s)
+	}
+	ch.apply(taken, s)
+	ch.resumeStarved()
+	return nil
+}
+
+// recover puts everything that is out back into its queue, and may get it again
+// (ACK-10). There is no recover-ok for recover-async.
+func (ch *Channel) recover(requeue bool, ok amqp.Method) error {
+	if !requeue {
+		return amqp.NotImplemented("requeue=false")
+	}
+	ch.mu.Lock()
+	taken, _ := ch.unacked.takeThrough(0, ch.c.taken[:0])
+	ch.makeRoom(taken)
+	ch.mu.Unlock()
+	ch.c.keepTaken(taken)
+	ch.apply(taken, settlement{rejected: true, requeue: true})
+	ch.resumeStarved()
+	if ok != nil {
+		ch.c.send(ch.id, ok)
+	}
+	return nil
+}
+
+// makeRoom takes settled deliveries out of the windows they filled. A consumer whose own
+// delivery is settled is offered messages by its queue; it need not be resumed. The
+// channel is locked.
+func (ch *Channel) makeRoom(taken []delivered) {
+	for i := range taken {
+		if k := taken[i].consumer; k != nil {
+			k.window.out--
+			k.waits = false
+		}
+		if taken[i].counted {
+			ch.window.out--
+		}
+	}
+}
+
+// apply tells the queues, each in the order of the tags. Nothing is locked.
+func (ch *Channel) apply(taken []delivered, s settlement) {
+	if len(taken) == 0 {
+		return
+	}
+	if slices.ContainsFunc(taken, func(d delivered) bool { return d.queue != taken[0].queue }) {
+		slices.SortStableFunc(taken, func(a, b delivered) int { return cmp.Compare(a.queue.ID(), b.queue.ID()) })
+	}
+	c := ch.c
+	for len(taken) > 0 {
+		q := taken[0].queue
+		positions := c.positions[:0]
+		for len(taken) > 0 && taken[0].queue == q && len(positions) < positionsPerCall {
+			positions = append(positions, taken[0].position)
+			taken = taken[1:]
+		}
+		c.positions = positions
+		if s.rejected {
+			q.Reject(c.now, positions, s.requeue, &c.effects)
+		} else {
+			q.Ack(c.now, positions, &c.effects)
+		}
+	}
+}
+
+// resumeStarved has the queues offer messages again to consumers that found no room in a
+// window and would now.
+func (ch *Channel) resumeStarved() {
+	ch.mu.Lock()
+	if len(ch.starved) == 0 {
+		ch.mu.Unlock()
+		return
+	}
+	c := ch.c
+	resume, kept := c.resumed[:0], ch.starved[:0]
+	for _, k := range ch.starved {
+		switch {
+		case !k.waits:
+			k.listed = false
+		case k.window.full() || ch.window.full():
+			kept = append(kept, k)
+		default:
+			k.listed, k.waits = false, false
+			resume = append(resume, k)
+		}
+	}
+	clear(ch.starved[len(kept):])
+	ch.starved = kept
+	ch.mu.Unlock()
+	for i, k := range resume {
+		k.queue.Resume(c.now, k, &c.effects)
+		resume[i] = nil
+	}
+	c.resumed = resume[:0]
+}
+
+// keepTaken keeps the scratch space of settlements, and lets go of one that a huge
+// multiple has grown.
+func (c *Connection) keepTaken(taken []delivered) {
+	if cap(taken) > 4096 {
+		c.taken, c.positions = nil, nil
+		return
+	}
+	c.taken = taken
+}
+
+var _ queue.Consumer = (*consumer)(nil)

@@ -1,0 +1,251 @@
+package connection
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/broker"
+)
+
+// frameSizeBeforeTune is the largest payload taken before a frame size was agreed on:
+// passwords can be tokens of some thousand octets (W-14).
+const frameSizeBeforeTune = 8192
+
+// client is what the client said of itself.
+type client struct {
+	user         string
+	properties   amqp.Table
+	impersonator bool // may publish with any user-id (PUB-9)
+
+	// Capabilities, false when not announced (C-5).
+	cancelNotify bool // wants to hear when a consumer is cancelled
+	authFailure  bool // wants to be told why it is refused
+}
+
+// greet looks at the first eight octets and answers with connection.start, or with the
+// header we speak (W-2 to W-8).
+func (c *Connection) greet(b []byte) (n int) {
+	accepted, n := amqp.ParseProtocolHeader(b)
+	if n == 0 {
+		return 0
+	}
+	c.spoke = true
+	if !accepted {
+		c.out.end(append(c.out.begin(), amqp.ProtocolHeader...), &c.effects.Wakes)
+		c.reason = fmt.Errorf("client greeted with %q", b[:n])
+		c.state = ended
+		return len(b)
+	}
+	c.send(0, &amqp.ConnectionStart{
+		VersionMajor:     0,
+		VersionMinor:     9,
+		ServerProperties: c.opts.serverProperties(),
+		Mechanisms:       auth.Mechanisms,
+		Locales:          "en_US",
+	})
+	c.state = starting
+	return n
+}
+
+// serverProperties are C-2's, and what is announced of C-3: connection.blocked is left
+// out because nothing raises alarms yet.
+func (o *Options) serverProperties() amqp.Table {
+	capabilities := amqp.Table{
+		{Name: "publisher_confirms", Value: true},
+		{Name: "exchange_exchange_bindings", Value: true},
+		{Name: "basic.nack", Value: true},
+		{Name: "consumer_cancel_notify", Value: true},
+		{Name: "consumer_priorities", Value: true},
+		{Name: "authentication_failure_close", Value: true},
+		{Name: "per_consumer_qos", Value: true},
+		{Name: "direct_reply_to", Value: true},
+	}
+	return amqp.Table{
+		{Name: "capabilities", Value: capabilities},
+		{Name: "cluster_name", Value: o.ClusterName},
+		{Name: "copyright", Value: "The Leveret authors"},
+		{Name: "information", Value: "Licensed under the Apache License 2.0"},
+		{Name: "platform", Value: "Go"},
+		{Name: "product", Value: o.Product},
+		{Name: "product_name", Value: o.ProductName},
+		{Name: "product_version", Value: o.ProductVersion},
+		{Name: "version", Value: o.Version},
+	}
+}
+
+// connectionFrame handles a frame of channel 0.
+func (c *Connection) connectionFrame(f amqp.Frame) {
+	if f.Type != amqp.FrameMethod {
+		if c.state < closing {
+			c.raise(nil, amqp.UnexpectedFrame("expected method frame, got non method frame instead").OnNone())
+		}
+		return
+	}
+	class, id := f.MethodID()
+	m := amqp.NewMethod(class, id)
+	if m == nil {
+		if c.state < closing {
+			c.raise(nil, amqp.CommandInvalid("unimplemented method").On(class, id))
+		}
+		return
+	}
+	if err := m.Decode(f.Payload[4:]); err != nil {
+		if c.state < closing {
+			c.raise(nil, err)
+		}
+		return
+	}
+	c.decoding = false
+	c.connectionMethod(m)
+}
+
+// connectionMethod handles a method of channel 0. The order of the handshake is fixed;
+// a client that leaves it before it has logged in is not told so (W-27).
+func (c *Connection) connectionMethod(m amqp.Method) {
+	switch m := m.(type) {
+	case *amqp.ConnectionStartOk:
+		if c.state == starting {
+			c.startOk(m)
+			return
+		}
+	case *amqp.ConnectionTuneOk:
+		if c.state == tuning {
+			c.tuneOk(m)
+			return
+		}
+	case *amqp.ConnectionOpen:
+		if c.state == opening {
+			c.open(m)
+			return
+		}
+	case *amqp.ConnectionClose:
+		switch c.state {
+		case running, opening:
+			c.connectionClose(m)
+			return
+		case closing: // it crossed ours
+			c.send(0, &amqp.ConnectionCloseOk{})
+			return
+		}
+	case *amqp.ConnectionCloseOk:
+		if c.state == closing {
+			c.state = ended
+			return
+		}
+	case *amqp.ConnectionUpdateSecret:
+		if c.state == running {
+			c.send(0, &amqp.ConnectionUpdateSecretOk{}) // our users' secrets do not expire (C-35)
+			return
+		}
+	}
+	class, id := m.ID()
+	switch {
+	case c.state == closing:
+	case c.state < opening:
+		c.fallSilent(fmt.Errorf("%s in connection state %v", m.Name(), c.state))
+	default:
+		c.raise(nil, amqp.ChannelError("unexpected method in connection state %v", c.state).On(class, id))
+	}
+}
+
+// startOk logs the client in. A refused client that can be told is told (C-9); one whose
+// response cannot be read hears nothing (C-10). Both wait before they can try again.
+func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
+	c.client.properties = m.ClientProperties
+	c.client.cancelNotify = capability(m.ClientProperties, "consumer_cancel_notify")
+	c.client.authFailure = capability(m.ClientProperties, "authentication_failure_close")
+	user, err := c.b.Authenticate(m.Mechanism, []byte(m.Response), c.peer.Loopback)
+	if err != nil {
+		if c.client.authFailure && !errors.Is(err, auth.ErrMalformed) {
+			c.send(0, &amqp.ConnectionClose{
+				ReplyCode: amqp.ReplyAccessRefused,
+				ReplyText: amqp.Truncate("ACCESS_REFUSED - Login was refused using authentication mechanism " + m.Mechanism +
+					". For details see the broker logfile."),
+			})
+		}
+		c.fallSilent(err)
+		return
+	}
+	c.client.user = user
+	c.send(0, &amqp.ConnectionTune{ChannelMax: c.opts.ChannelMax, FrameMax: c.opts.FrameMax, Heartbeat: c.opts.Heartbeat})
+	c.state = tuning
+}
+
+// tuneOk takes the client's choice, which may be lower than ours and not higher (C-13).
+func (c *Connection) tuneOk(m *amqp.ConnectionTuneOk) {
+	err := negotiate("frame_max", int(m.FrameMax), amqp.FrameMinSize, int(c.opts.FrameMax), "")
+	if err == nil {
+		err = negotiate("channel_max", int(m.ChannelMax), 1, int(c.opts.ChannelMax), " (no limit)")
+	}
+	if err != nil {
+		c.raise(nil, err.On(m.ID()))
+		return
+	}
+	c.frameMax, c.frameSize = m.FrameMax, m.FrameMax
+	c.opts.ChannelMax = m.ChannelMax
+	c.life.start(c.now, m.Heartbeat)
+	c.state = opening
+}
+
+// negotiate refuses a value below the minimum, and one above our maximum, which 0 is
+// when we have one (C-14).
+func negotiate(what string, value, minimum, maximum int, unlimited string) *amqp.Error {
+	if value != 0 {
+		unlimited = ""
+	}
+	switch {
+	case value != 0 && value < minimum:
+		return amqp.NotAllowed("negotiated %s = %d is lower than the minimum allowed value (%d)", what, value, minimum)
+	case value == 0 || value > maximum:
+		return amqp.NotAllowed("negotiated %s = %d%s is higher than the maximum allowed value (%d)", what, value, unlimited, maximum)
+	}
+	return nil
+}
+
+// open lets the client into its virtual host (C-15).
+func (c *Connection) open(m *amqp.ConnectionOpen) {
+	v, err := c.b.Open(c.client.user, m.VirtualHost)
+	if err != nil {
+		c.raise(nil, asError(err).On(m.ID()))
+		return
+	}
+	c.vhost = v
+	c.permit = c.b.Permit(c.client.user, m.VirtualHost)
+	c.channels = make(map[uint16]*Channel)
+	c.client.impersonator = slices.Contains(c.b.Tags(c.client.user), auth.Impersonator)
+	c.deadline = time.Time{}
+	c.session = &session{c: c, info: broker.SessionInfo{Name: c.peer.Name, User: c.client.user, VHost: m.VirtualHost}}
+	c.b.Register(c.session)
+	c.b.Counters.ConnectionsOpened.Add(1)
+	c.send(0, &amqp.ConnectionOpenOk{})
+	c.state = running
+}
+
+// capability reads one of the client's capabilities.
+func capability(properties amqp.Table, name string) bool {
+	v, _ := properties.Get("capabilities")
+	t, _ := v.(amqp.Table)
+	v, _ = t.Get(name)
+	set, _ := v.(bool)
+	return set
+}
+
+// session is the connection as the rest of the broker knows it.
+type session struct {
+	c    *Connection
+	info broker.SessionInfo
+}
+
+// Describe implements broker.Session.
+func (s *session) Describe() broker.SessionInfo {
+	info := s.info
+	info.Channels = int(s.c.channelCount.Load())
+	return info
+}
+
+// Close implements broker.Session.
+func (s *session) Close(reason *amqp.Error) { s.c.opts.Stop(reason) }

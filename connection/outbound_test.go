@@ -1,0 +1,178 @@
+package connection
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/message"
+)
+
+func taken(o *Outbound) []byte {
+	var b Batch
+	o.Take(&b)
+	return bytes.Join(b.Slices(nil), nil)
+}
+
+// TestContentIsWrittenAsIfItWereCopied compares bodies of many lengths, referenced or not,
+// with the codec's plain copies (W-15).
+func TestContentIsWrittenAsIfItWereCopied(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, frameMax := range []uint32{0, 4096, 131072} {
+		o := NewOutbound(func() {})
+		var wakes message.Wakes
+		var want []byte
+		for _, size := range []int{0, 1, 4087, 4088, 4089, 8177, referenceBytes - 1, referenceBytes, 131064, 131065, 300_000} {
+			body := make([]byte, size)
+			for i := range body {
+				body[i] = byte(rnd.Uint32())
+			}
+			properties := []byte{0, 0}
+			o.end(o.appendContent(o.begin(), 7, properties, body, frameMax), &wakes)
+			want = amqp.AppendBody(amqp.AppendHeader(want, 7, uint64(size), properties), 7, body, frameMax)
+		}
+		if got := taken(o); !bytes.Equal(got, want) {
+			t.Errorf("frame_max %d: got %d bytes, want %d, or they differ", frameMax, len(got), len(want))
+		}
+	}
+}
+
+func TestWriterIsToldOncePerBatch(t *testing.T) {
+	told := 0
+	o := NewOutbound(func() { told++ })
+	var wakes message.Wakes
+	for range 10 {
+		o.end(append(o.begin(), 'x'), &wakes)
+	}
+	if len(wakes) != 1 || told != 0 {
+		t.Errorf("got %d to wake and %d told within the batch, want 1 and 0", len(wakes), told)
+	}
+	wakes.Wake()
+	o.end(append(o.begin(), 'x'), &wakes)
+	wakes.Wake()
+	if told != 2 {
+		t.Errorf("the writer was told %d times in two batches", told)
+	}
+	if got := len(taken(o)); got != 11 {
+		t.Errorf("got %d bytes, want 11", got)
+	}
+}
+
+func TestConsumerFindsNoRoomAboveTheHighMarkAndIsResumedBelowTheLowOne(t *testing.T) {
+	o := NewOutbound(func() {})
+	var wakes message.Wakes
+	k := new(consumer)
+	piece := make([]byte, HighWater/2)
+	for range 2 {
+		buf, ok := o.beginDelivery(k)
+		if !ok {
+			t.Fatal("no room below the high mark")
+		}
+		o.end(append(buf, piece...), &wakes)
+	}
+	for range 2 {
+		if _, ok := o.beginDelivery(k); ok {
+			t.Fatal("there is room above the high mark")
+		}
+	}
+	// What is being written still counts.
+	var b Batch
+	if n, drained := o.Take(&b); n != HighWater || drained {
+		t.Fatalf("took %d bytes, drained is %v", n, drained)
+	}
+	if _, ok := o.beginDelivery(k); ok {
+		t.Error("there is room while nothing was written")
+	}
+	if n, drained := o.Take(&b); n != 0 || !drained {
+		t.Errorf("took %d bytes, drained is %v after everything was written", n, drained)
+	}
+	if starved, _ := o.relieve(); len(starved) != 1 {
+		t.Errorf("got %d consumers to resume, want 1", len(starved))
+	}
+	if buf, ok := o.beginDelivery(k); !ok {
+		t.Error("no room after everything was written")
+	} else {
+		o.end(buf, &wakes)
+	}
+}
+
+func TestNothingIsKeptAfterClose(t *testing.T) {
+	o := NewOutbound(func() {})
+	var wakes message.Wakes
+	o.end(append(o.begin(), 'x'), &wakes)
+	o.Close()
+	o.end(append(o.begin(), 'y'), &wakes)
+	o.endQuietly(append(o.begin(), 'z'))
+	o.Wake()
+	if got := taken(o); len(got) != 0 {
+		t.Errorf("got %q from a closed buffer", got)
+	}
+	if _, ok := o.beginDelivery(nil); ok {
+		t.Error("a closed buffer has room")
+	}
+}
+
+// TestClientThatReadsNothingIsNotReadEither: gets are not limited by anything else (S-27).
+func TestClientThatReadsNothingIsNotReadEither(t *testing.T) {
+	r := newRig(t)
+	k := r.open(1)
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+	body := string(make([]byte, 100<<10))
+	const n = 100
+	for range n {
+		k.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{}, body, 131072))
+	}
+	k.frames()
+	k.stopped = true
+	for range n {
+		k.send(frameOf(1, &amqp.BasicGet{Queue: "q", NoAck: true}))
+	}
+	q, _, err := r.b.VHost("/").Queue(k.c, "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready, _ := q.Counts()
+	if !k.suspended || ready == 0 || ready == n {
+		t.Errorf("suspended is %v with %d of %d messages left", k.suspended, ready, n)
+	}
+	k.stopped = false
+	r.settle()
+	got := 0
+	for _, f := range k.frames() {
+		if f.Type == amqp.FrameHeader {
+			got++
+		}
+	}
+	if got != n || k.suspended {
+		t.Errorf("got %d messages after reading on, want %d; suspended is %v", got, n, k.suspended)
+	}
+}
+
+func TestDeliveriesGoOnAfterTheClientHasRead(t *testing.T) {
+	r := newRig(t)
+	k, from := r.open(1), r.open(1)
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+	k.send(frameOf(1, &amqp.BasicConsume{Queue: "q", NoAck: true}))
+	k.frames()
+	k.stopped = true
+	body := string(make([]byte, 100<<10))
+	const n = 50
+	for range n {
+		from.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{}, body, 131072))
+	}
+	if waiting := k.out.size(); waiting < HighWater || waiting > HighWater+len(body)+1000 {
+		t.Errorf("%d bytes wait for a client that does not read", waiting)
+	}
+	k.stopped = false
+	r.settle()
+	got := 0
+	for _, f := range k.frames() {
+		if f.Type == amqp.FrameHeader {
+			got++
+		}
+	}
+	if got != n {
+		t.Errorf("got %d messages after reading on, want %d", got, n)
+	}
+}

@@ -1,0 +1,163 @@
+package connection
+
+import (
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/message"
+)
+
+// maxTransactionBytes is how much a transaction may hold before it is refused with 506.
+const maxTransactionBytes = 32 << 20
+
+// settlementBytes is what a settlement counts for in a transaction.
+const settlementBytes = 64
+
+// transaction is what a channel published and settled since tx.select or the last commit
+// or rollback (TX-2).
+type transaction struct {
+	publishes []txPublish
+	settled   []txSettled
+	bytes     int
+}
+
+type txPublish struct {
+	m         *message.Message
+	x         *exchange.Exchange
+	mandatory bool
+}
+
+// txSettled is one acknowledgement. Its deliveries are out of the channel's unacked, and
+// still fill its windows.
+type txSettled struct {
+	deliveries []delivered
+	settlement settlement
+}
+
+func (ch *Channel) txSelect() error {
+	if ch.confirming {
+		return amqp.PreconditionFailed("cannot switch from confirm to tx mode")
+	}
+	if ch.tx == nil {
+		ch.tx = new(transaction)
+	}
+	ch.c.send(ch.id, &amqp.TxSelectOk{})
+	return nil
+}
+
+// publish keeps a message that was checked until the commit.
+func (t *transaction) publish(m *message.Message, x *exchange.Exchange, mandatory bool) error {
+	t.publishes = append(t.publishes, txPublish{m, x, mandatory})
+	return t.grow(m.Size(), amqp.ClassBasic, amqp.MethodBasicPublish)
+}
+
+// settle keeps an acknowledgement until the commit.
+func (t *transaction) settle(taken []delivered, s settlement) error {
+	t.settled = append(t.settled, txSettled{append([]delivered(nil), taken...), s})
+	return t.grow(len(taken)*settlementBytes, 0, 0)
+}
+
+func (t *transaction) grow(bytes int, class, method uint16) error {
+	t.bytes += bytes
+	if t.bytes > maxTransactionBytes {
+		return amqp.ResourceError("transaction larger than %d bytes", maxTransactionBytes).On(class, method)
+	}
+	return nil
+}
+
+// takeSettled takes back the deliveries that were settled; the transaction forgets them.
+func (t *transaction) takeSettled() []delivered {
+	var all []delivered
+	for _, s := range t.settled {
+		all = append(all, s.deliveries...)
+	}
+	t.settled = nil
+	return all
+}
+
+// txCommit does what was kept: publishes first, then settlements (TX-3). The answer waits
+// for what a publisher's confirm would wait for. The transaction is not atomic across
+// queues: a crash in between may keep a part of it.
+func (ch *Channel) txCommit() error {
+	if ch.tx == nil {
+		return amqp.PreconditionFailed("channel is not transactional")
+	}
+	c, t := ch.c, ch.tx
+	ch.tx = new(transaction)
+	c.published = c.published || len(t.publishes) > 0
+	c.tally.received += uint64(len(t.publishes))
+
+	w := new(commitWaiter)
+	confirm := message.NewConfirm(w, 0)
+	for _, p := range t.publishes {
+		ch.route(p.m, p.x, p.mandatory, confirm)
+	}
+	for _, s := range t.settled {
+		ch.mu.Lock()
+		ch.makeRoom(s.deliveries)
+		ch.mu.Unlock()
+		ch.apply(s.deliveries, s.settlement)
+	}
+	ch.resumeStarved()
+	confirm.Release(&c.effects.Wakes)
+	c.wait(w.then, func(time.Time) {
+		if w.refused {
+			ch.fail(amqp.PreconditionFailed("partial tx completion"), amqp.ClassTx, amqp.MethodTxCommit)
+			return
+		}
+		c.send(ch.id, &amqp.TxCommitOk{})
+	})
+	return nil
+}
+
+// txRollback forgets what was kept. Settled deliveries are out again under the tags they
+// had (TX-5).
+func (ch *Channel) txRollback() error {
+	if ch.tx == nil {
+		return amqp.PreconditionFailed("channel is not transactional")
+	}
+	back := ch.tx.takeSettled()
+	ch.tx = new(transaction)
+	ch.mu.Lock()
+	ch.unacked.restore(back)
+	ch.mu.Unlock()
+	ch.c.send(ch.id, &amqp.TxRollbackOk{})
+	return nil
+}
+
+// commitWaiter is the one confirm that all publishes of a transaction share.
+type commitWaiter struct {
+	refused bool // set before over, read after it
+
+	mu   sync.Mutex // guards the fields below
+	over bool
+	done func(error)
+}
+
+// Confirmed implements message.Confirmer. A queue may be locked, so whoever waits is told
+// at the end of the batch.
+func (w *commitWaiter) Confirmed(_ uint64, ok bool, wakes *message.Wakes) {
+	w.refused = !ok
+	wakes.Add(w)
+}
+
+// Wake implements message.Waker.
+func (w *commitWaiter) Wake() {
+	w.mu.Lock()
+	w.over = true
+	done := w.done
+	w.mu.Unlock()
+	if done != nil {
+		done(nil)
+	}
+}
+
+// then is a change that is over when all queues have what they need.
+func (w *commitWaiter) then(done func(error)) (waiting bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done = done
+	return !w.over
+}

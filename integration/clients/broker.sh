@@ -1,0 +1,49 @@
+# To be sourced by the programs that need a broker: the one at $AMQP_URL, or when that is not
+# set, a Leveret of this checkout that start_broker builds and stop_broker ends.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+broker_pid=
+
+# start_broker DIR builds and starts the broker with its data in DIR, and exports AMQP_URL.
+start_broker() {
+    local dir=$1 port tries
+    [ -n "${AMQP_URL:-}" ] && return 0
+    (cd "$root" && go build -o "$dir/leveret" ./cmd/leveret) || return
+    for tries in $(seq 5); do
+        port=$((20000 + RANDOM % 10000))
+        reachable "$port" && continue
+        "$dir/leveret" --data-dir "$dir/data" --listen "127.0.0.1:$port" --metrics-listen off \
+            >"$dir/broker.log" 2>&1 &
+        broker_pid=$!
+        if wait_for_broker "$port"; then
+            export AMQP_URL="amqp://guest:guest@127.0.0.1:$port/"
+            return
+        fi
+        stop_broker
+    done
+    echo "the broker does not start; it said:" >&2
+    cat "$dir/broker.log" >&2
+    return 1
+}
+
+# wait_for_broker PORT is false when the broker ends, or does not accept within 10 seconds.
+wait_for_broker() {
+    local tries
+    for tries in $(seq 100); do
+        reachable "$1" && return 0
+        kill -0 "$broker_pid" 2>/dev/null || return 1
+        sleep 0.1
+    done
+    return 1
+}
+
+reachable() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+stop_broker() {
+    [ -n "$broker_pid" ] || return 0
+    kill "$broker_pid" 2>/dev/null
+    wait "$broker_pid" 2>/dev/null
+    broker_pid=
+}

@@ -1,0 +1,240 @@
+package crash
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/integration/crash/history"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	producers   = 4
+	window      = 64 // messages a producer has out without a confirm
+	prefetch    = 50 // of each consumer
+	maxBodySize = 64 << 10
+)
+
+// The queues of the load: three are fed by name, two of them and one more by a fanout
+// exchange, and each but the last has one consumer, so that its order can be judged.
+const (
+	queueA = iota
+	queueB
+	queueC
+	queueBoth
+	queues
+)
+
+// A load is what producers and consumers do to one set of queues over the broker's lives.
+type load struct {
+	prefix  string
+	history *history.History
+	numbers [queues]history.Queue
+	filler  []byte // random bytes that bodies are cut from
+
+	seq [producers]uint32 // the youngest message of each producer; owned by it while it runs
+}
+
+func newLoad(prefix string, random *rand.Rand) *load {
+	w := &load{prefix: prefix, history: history.New(time.Now()), filler: make([]byte, 2*maxBodySize)}
+	for i := range w.numbers {
+		w.numbers[i] = w.history.Queue(w.queue(i), i == queueBoth)
+	}
+	for i := 0; i < len(w.filler); i += 8 {
+		binary.LittleEndian.PutUint64(w.filler[i:], random.Uint64())
+	}
+	return w
+}
+
+func (w *load) queue(i int) string { return fmt.Sprintf("%s.queue-%c", w.prefix, 'a'+i) }
+func (w *load) fanout() string     { return w.prefix + ".fanout" }
+
+// fanned are the queues that the fanout exchange feeds.
+var fanned = []int{queueB, queueC}
+
+// declare declares the load's topology, all of it durable; it is the same in every life.
+func (w *load) declare(ch *amqp.Channel) error {
+	for i := range queues {
+		if _, err := ch.QueueDeclare(w.queue(i), true, false, false, false, nil); err != nil {
+			return err
+		}
+	}
+	if err := ch.ExchangeDeclare(w.fanout(), "fanout", true, false, false, false, nil); err != nil {
+		return err
+	}
+	for _, i := range fanned {
+		if err := ch.QueueBind(w.queue(i), "", w.fanout(), false, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes the load's topology.
+func (w *load) remove(ch *amqp.Channel) error {
+	for i := range queues {
+		if _, err := ch.QueueDelete(w.queue(i), false, false, false); err != nil {
+			return err
+		}
+	}
+	return ch.ExchangeDelete(w.fanout(), false, false)
+}
+
+// A crew is the clients of one life.
+type crew struct {
+	conns []*amqp.Connection
+	stop  chan struct{} // closed when producers and consumers should come to an end
+	done  sync.WaitGroup
+
+	mu     sync.Mutex // guards the fields below
+	failed error      // what went wrong that is not the end of a connection
+}
+
+func (c *crew) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed == nil {
+		c.failed = err
+	}
+}
+
+// connect opens a connection and a channel for one of the crew. That the broker dies is what
+// they wait for; that it closes one of them with a reason is a failure.
+func (c *crew) connect(url string) (*amqp.Channel, error) {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return nil, err
+	}
+	c.conns = append(c.conns, conn)
+	c.watch(conn.NotifyClose(make(chan *amqp.Error, 1)))
+	return c.channel(conn)
+}
+
+func (c *crew) channel(conn *amqp.Connection) (*amqp.Channel, error) {
+	ch, err := conn.Channel()
+	if err == nil {
+		c.watch(ch.NotifyClose(make(chan *amqp.Error, 1)))
+	}
+	return ch, err
+}
+
+func (c *crew) watch(closed <-chan *amqp.Error) {
+	c.done.Go(func() {
+		for err := range closed {
+			// 320 is how a broker that stops says goodbye.
+			if err.Server && err.Code != amqp.ConnectionForced {
+				c.fail(fmt.Errorf("the broker closed a client's channel or connection: %w", err))
+			}
+		}
+	})
+}
+
+// err is what went wrong, once the crew is done.
+func (c *crew) err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// begin connects producers and consumers and sets them to work. They end when the broker
+// dies or when their crew is told to.
+func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
+	c := &crew{stop: make(chan struct{})}
+	ch, err := c.connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.declare(ch); err != nil {
+		return nil, err
+	}
+
+	// Two consumers: the first has queues a and c, the second b, and both have the last. Each
+	// queue has a channel of its own. In every other life nobody consumes c, so that a kill
+	// finds messages that wait, and not only some that are on their way.
+	work := [][]int{{queueA, queueBoth, queueC}, {queueB, queueBoth}}
+	if life%2 == 0 {
+		work[0] = work[0][:2]
+	}
+	for i, consumed := range work {
+		ch, err := c.connect(url)
+		if err != nil {
+			return nil, err
+		}
+		conn := c.conns[len(c.conns)-1]
+		for n, q := range consumed {
+			if n > 0 {
+				if ch, err = c.channel(conn); err != nil {
+					return nil, err
+				}
+			}
+			consumer := &consumer{
+				load: w, crew: c, ch: ch, queue: q,
+				log:    w.history.Log(fmt.Sprintf("life %d consumer %d", life, i)),
+				random: rand.New(rand.NewPCG(seed, uint64(100+10*i+q))),
+			}
+			if err := consumer.begin(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range producers {
+		ch, err := c.connect(url)
+		if err != nil {
+			return nil, err
+		}
+		producer := &producer{
+			load: w, crew: c, ch: ch, writer: i,
+			sent:     w.history.Log(fmt.Sprintf("life %d producer %d", life, i)),
+			outcomes: w.history.Log(fmt.Sprintf("life %d outcomes %d", life, i)),
+			random:   rand.New(rand.NewPCG(seed, uint64(i))),
+		}
+		if err := producer.begin(); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// end waits until everyone noticed that the broker is dead, or stops them while it lives.
+func (c *crew) end() error {
+	close(c.stop)
+	for _, conn := range c.conns {
+		_ = conn.Close() // usually the broker has closed it, the hard way
+	}
+	c.done.Wait()
+	return c.err()
+}
+
+// digest is over everything of a message that must arrive as it was sent.
+func digest(m amqp.Publishing) uint64 {
+	h := fnv.New64a()
+	for _, s := range []string{m.MessageId, m.ContentType, m.CorrelationId} {
+		_, _ = h.Write([]byte(s)) // a hash takes everything
+		_, _ = h.Write([]byte{0})
+	}
+	_, _ = h.Write([]byte{m.DeliveryMode, m.Priority})
+	_, _ = h.Write(m.Body)
+	return h.Sum64()
+}
+
+// message is a message with the given name. Most bodies are small, one in twenty is up to
+// 64 KiB; none is below 16 bytes.
+func (w *load) message(id history.ID, random *rand.Rand) amqp.Publishing {
+	most := 2048
+	if random.IntN(20) == 0 {
+		most = maxBodySize
+	}
+	size := 16 + random.IntN(most-15)
+	from := random.IntN(len(w.filler) - size)
+	return amqp.Publishing{
+		MessageId:     id.String(),
+		CorrelationId: fmt.Sprint(random.Uint32()),
+		ContentType:   "application/octet-stream",
+		DeliveryMode:  amqp.Persistent,
+		Body:          w.filler[from : from+size],
+	}
+}

@@ -1,0 +1,237 @@
+package crash
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var (
+	roundsFlag = flag.Int("rounds", 0, "lives of the broker; 0 is 6, or 2 with -short")
+	seedFlag   = flag.Uint64("seed", 0, "what the moments of the kills and the load are drawn from; 0 is drawn itself")
+	brokerFlag = flag.String("broker", "", "AMQP URL of a running broker to put the load on instead, without kills")
+)
+
+const (
+	startLimit = 15 * time.Second // of a broker with the data of a few rounds
+	stopLimit  = 15 * time.Second // 10 of them are for clients that do not answer
+	drainLimit = 60 * time.Second // of one queue
+	judgeEvery = 20               // rounds; the logs are kept in memory until then
+)
+
+// TestKillLoop holds P1 to P4, P9 and P10 over many kills.
+func TestKillLoop(t *testing.T) {
+	l := newLoop(t)
+	rounds := rounds(6)
+	l.end = func() {
+		l.check(l.process.kill(), "kill")
+	}
+	for l.round < rounds {
+		l.judge(min(judgeEvery, rounds-l.round))
+	}
+	t.Log(l)
+}
+
+// TestStopLoop holds P13: after SIGTERM the broker ends in time and well, and as nothing was
+// cut short, what had been acknowledged does not come again.
+func TestStopLoop(t *testing.T) {
+	l := newLoop(t)
+	rounds := rounds(3)
+	l.clean = true
+	l.end = func() {
+		took, err := l.process.terminate(stopLimit)
+		l.check(err, "stop")
+		l.slowestStop = max(l.slowestStop, took)
+	}
+	for l.round < rounds {
+		l.judge(min(judgeEvery, rounds-l.round))
+	}
+	t.Logf("%v, slowest stop %v", l, l.slowestStop.Round(time.Millisecond))
+}
+
+// TestLoadWithoutKills puts the same load on a broker that runs already, and cuts its clients
+// off instead of killing it. It shows that the harness finds no fault where there is none.
+func TestLoadWithoutKills(t *testing.T) {
+	if *brokerFlag == "" {
+		t.Skip("it takes -broker URL")
+	}
+	seed := max(*seedFlag, 1)
+	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), url: *brokerFlag, clean: true, end: func() {}}
+	l.judge(rounds(2))
+	t.Log(l)
+}
+
+// rounds is how many the command line asks for, or the usual number, or 2 with -short.
+func rounds(usual int) int {
+	switch {
+	case *roundsFlag > 0:
+		return *roundsFlag
+	case testing.Short():
+		return 2
+	}
+	return usual
+}
+
+func newLoop(t *testing.T) *loop {
+	t.Helper()
+	if *brokerFlag != "" {
+		t.Skip("-broker is for TestLoadWithoutKills")
+	}
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	p, err := newProcess(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loop{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), process: p, url: p.url()}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// A loop is the rounds so far.
+type loop struct {
+	t       *testing.T
+	seed    uint64
+	random  *rand.Rand
+	process *process // or nil, when the broker is somebody else's
+	url     string
+	end     func() // ends a life
+	clean   bool   // and does so without cutting anything short
+
+	round     int
+	cutShort  int // starts
+	slowest   time.Duration
+	confirmed int
+	delivered int
+	repeated  int
+	duplicate int
+	unknown   int
+	broken    map[string]int
+
+	slowestStop time.Duration
+}
+
+func (l *loop) String() string {
+	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, "+
+		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations, slowest start %v",
+		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate,
+		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
+		l.slowest.Round(time.Millisecond))
+}
+
+// judge lives through some rounds, drains and judges.
+func (l *loop) judge(rounds int) {
+	l.t.Helper()
+	prefix := fmt.Sprintf("crash.%d-%d.%d", os.Getpid(), l.seed, l.round)
+	w := newLoad(prefix, l.random)
+	c := &churn{prefix: prefix}
+	for range rounds {
+		l.live(w, c)
+		l.round++
+	}
+	l.start()
+	l.check(c.look(l.url), "durable topology")
+	l.check(w.drain(l.url, drainLimit), "drain")
+
+	report := w.history.Check()
+	l.confirmed += report.Confirmed
+	l.delivered += report.Deliveries
+	l.repeated += report.Repeated
+	l.duplicate += report.Duplicates
+	l.unknown += report.Unknown
+	if l.broken == nil {
+		l.broken = make(map[string]int)
+	}
+	for _, rule := range []string{"lost", "phantom", "corrupt", "duplicate", "early", "order"} {
+		l.broken[rule] += report.Broken(rule)
+	}
+	if err := report.Err(); err != nil {
+		for _, v := range report.Violations[:min(5, len(report.Violations))] {
+			l.t.Error(v)
+		}
+		l.check(err, "judgement")
+	}
+	if report.Confirmed == 0 || report.Deliveries == 0 {
+		l.t.Fatalf("nothing happened: %+v", report)
+	}
+	l.check(l.remove(w, c), "clean up")
+	l.stop()
+}
+
+// live is one round: start, look, work, die.
+func (l *loop) live(w *load, c *churn) {
+	l.t.Helper()
+	if !l.clean && l.random.IntN(4) == 0 {
+		l.cutStartShort()
+	}
+	l.start()
+	if len(c.items)+len(c.gone) > 0 {
+		l.check(c.look(l.url), "durable topology")
+	}
+	crew, err := w.begin(l.url, l.round, l.random.Uint64())
+	l.check(err, "begin the load")
+	l.check(c.begin(l.url, crew, rand.New(rand.NewPCG(l.seed, uint64(l.round)))), "begin the change of topology")
+
+	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
+	l.end()
+	l.check(crew.end(), "load")
+	if !l.clean {
+		w.history.Log("broker").Crashed()
+	}
+}
+
+func (l *loop) start() {
+	l.t.Helper()
+	if l.process == nil {
+		return
+	}
+	took, err := l.process.start(startLimit)
+	l.check(err, "start")
+	l.slowest = max(l.slowest, took)
+}
+
+// cutStartShort kills the broker while it starts, or a moment after.
+func (l *loop) cutStartShort() {
+	l.t.Helper()
+	l.check(l.process.launch(), "launch")
+	<-time.After(time.Duration(l.random.IntN(150)) * time.Millisecond)
+	l.check(l.process.kill(), "kill while starting")
+	l.cutShort++
+}
+
+// stop kills the broker if it lives.
+func (l *loop) stop() {
+	if l.process != nil && l.process.cmd != nil {
+		_ = l.process.kill() // it may be dead, which has been told
+	}
+}
+
+func (l *loop) remove(w *load, c *churn) error {
+	conn, err := amqp.Dial(l.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := w.remove(ch); err != nil {
+		return err
+	}
+	return c.remove(ch)
+}
+
+func (l *loop) check(err error, doing string) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatalf("seed %d, round %d, %s: %v\n%v", l.seed, l.round, doing, err, l)
+	}
+}

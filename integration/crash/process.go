@@ -1,0 +1,136 @@
+package crash
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A process is the broker's binary, its data and the life it has, if any.
+type process struct {
+	binary string
+	dir    string // data and the log of all lives
+	addr   string
+
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+}
+
+// newProcess builds the broker and picks a free port.
+func newProcess(dir string) (*process, error) {
+	p := &process{binary: filepath.Join(dir, "leveret"), dir: dir}
+	build := exec.Command("go", "build", "-o", p.binary, "github.com/leveretmq/leveret/cmd/leveret")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the broker: %w\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p.addr = l.Addr().String()
+	return p, l.Close()
+}
+
+func (p *process) url() string { return "amqp://guest:guest@" + p.addr + "/" }
+
+// launch begins a life, without waiting for anything.
+func (p *process) launch() error {
+	log, err := os.OpenFile(p.logName(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own copy
+	p.cmd = exec.Command(p.binary, "--data-dir", filepath.Join(p.dir, "data"), "--listen", p.addr, "--metrics-listen", "off")
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(ended)
+	}(p.cmd, p.ended)
+	return nil
+}
+
+// start begins a life and returns when AMQP clients are served, and how long that took. A
+// start that takes longer than limit, or that ends by itself, is an error.
+func (p *process) start(limit time.Duration) (time.Duration, error) {
+	begin := time.Now()
+	if err := p.launch(); err != nil {
+		return 0, err
+	}
+	retry := time.NewTicker(5 * time.Millisecond)
+	defer retry.Stop()
+	late := time.After(limit)
+	for {
+		if conn, err := amqp.Dial(p.url()); err == nil {
+			return time.Since(begin), conn.Close()
+		}
+		select {
+		case <-p.ended:
+			return 0, fmt.Errorf("the broker ended while starting: %v\n%s", p.cmd.ProcessState, p.lastWords())
+		case <-late:
+			return 0, fmt.Errorf("the broker does not serve AMQP after %v\n%s", limit, p.lastWords())
+		case <-retry.C:
+		}
+	}
+}
+
+// terminate ends the life with SIGTERM, and returns how long that took. It is an error when
+// the broker was dead already, takes longer than limit, or ends with a status other than 0.
+func (p *process) terminate(limit time.Duration) (time.Duration, error) {
+	select {
+	case <-p.ended:
+		return 0, fmt.Errorf("the broker ended by itself: %v\n%s", p.cmd.ProcessState, p.lastWords())
+	default:
+	}
+	begin := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(limit):
+		return 0, fmt.Errorf("the broker is still there %v after SIGTERM\n%s", limit, p.lastWords())
+	}
+	if !p.cmd.ProcessState.Success() {
+		return 0, fmt.Errorf("the broker ended after SIGTERM with %v\n%s", p.cmd.ProcessState, p.lastWords())
+	}
+	return time.Since(begin), nil
+}
+
+// kill ends the life with SIGKILL. It is an error when the broker was dead already.
+func (p *process) kill() error {
+	select {
+	case <-p.ended:
+		return fmt.Errorf("the broker ended by itself: %v\n%s", p.cmd.ProcessState, p.lastWords())
+	default:
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.ended
+	return nil
+}
+
+func (p *process) logName() string { return filepath.Join(p.dir, "broker.log") }
+
+// lastWords is the end of the broker's log.
+func (p *process) lastWords() string {
+	log, err := os.ReadFile(p.logName())
+	if err != nil {
+		return err.Error()
+	}
+	if len(log) > 8000 {
+		log = log[len(log)-8000:]
+	}
+	return string(log)
+}

@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var planted = flag.Bool("sim.planted", false, "build the broker with one bug at a time and see that the simulation finds it")
+
+// bug is a mistake somebody could make: in file, old reads new instead.
+type bug struct {
+	name, file, old, new string
+}
+
+var bugs = []bug{
+	{"a confirm goes out when its message is collected, before the commit", "queue/collect.go",
+		"w.group = b.Group\n",
+		"w.group = b.Group\n\t\t\tif w.confirm != nil {\n\t\t\t\tvar now message.Wakes\n\t\t\t\tw.confirm.Release(&now)\n\t\t\t\tnow.Wake()\n\t\t\t\tw.confirm = nil\n\t\t\t}\n"},
+	{"a commit confirms what came after it was collected", "queue/collect.go",
+		"if w.message != nil && (w.group == 0 || w.group > group) {", "if w.message != nil && w.group > group {"},
+	{"a returned message is lost", "queue/settle.go",
+		"q.comeBack(lv, p.Slot, sl, out)", "q.settle(lv, e, out)\n\t\t\tq.slots.put(p.Slot)"},
+	{"a confirm is released twice", "queue/settle.go",
+		"w.confirm.Release(&out.Wakes)\n", "w.confirm.Release(&out.Wakes)\n\t\tw.confirm.Release(&out.Wakes)\n"},
+	{"a letter is settled at its source before its target has it", "queue/publish.go",
+		"p.Transfer.Hold()\n", "p.Transfer = nil\n"},
+	{"a letter is settled at its source when it leaves", "queue/letters.go",
+		"l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})",
+		"sl.state = slotFree\n\t\t\tq.slots.put(i)\n\t\t\tq.settle(lv, e, out)"},
+	{"a letter that was never stored forgets its publisher", "queue/letters.go",
+		"l.Confirm, l.Transfer = w.confirm, w.transfer", "w.confirm.Release(&out.Wakes)\n\t\t\tl.Transfer = w.transfer"},
+	{"a purge takes what is out", "queue/delete.go",
+		"\tq.dropReady(out)\n", "\tq.dropReady(out)\n\tfor i := range q.slots.pages {\n\t\tfor j := range q.slots.pages[i] {\n\t\t\tif sl := &q.slots.pages[i][j]; sl.state == slotOut {\n\t\t\t\tq.cameIn(sl)\n\t\t\t\tq.settle(&q.levels[sl.level], &sl.entry, out)\n\t\t\t\tq.slots.put(uint32(i*slotsPerPage + j))\n\t\t\t}\n\t\t}\n\t}\n"},
+	{"restored messages count as never delivered", "queue/queue.go",
+		"m.Redelivered || rl.AllRedelivered ||", "m.Redelivered ||"},
+	{"the numbers of settled messages are used again", "queue/queue.go",
+		"lv.next = max(rl.Next, 1)", "lv.next = 1"},
+	{"an acknowledgement of many takes one too many", "connection/unacked.go",
+		"end = i + 1\n", "end = min(i+2, len(u.entries))\n"},
+	{"a prefetch lets one too many through", "connection/channel.go",
+		"w.limit > 0 && w.out >= w.limit", "w.limit > 0 && w.out > w.limit"},
+	{"confirms of many answer those that still wait", "connection/confirms.go",
+		"if kind == unsettled {\n\t\t\tbreak\n\t\t}", "if kind == unsettled {\n\t\t\tkind = settledOK\n\t\t\tc.ready++\n\t\t}"},
+	{"a confirm precedes its return", "connection/basic_publish.go",
+		"ch.route(m, x, ch.publish.mandatory, confirm)\n\tconfirm.Release(&c.effects.Wakes)",
+		"confirm.Release(&c.effects.Wakes)\n\tch.sendConfirms(&c.effects.Wakes)\n\tch.route(m, x, ch.publish.mandatory, nil)"},
+	{"what a channel did not acknowledge goes with it", "connection/channel.go",
+		"ch.apply(back, settlement{rejected: true, requeue: true})", "_ = back"},
+	{"a durable queue is not written down", "broker/queues.go",
+		"if n.durable {\n\t\tn.commit.Store(", "if n.durable && len(spec.Arguments) > 0 {\n\t\tn.commit.Store("},
+}
+
+func TestPlantedBugsAreFound(t *testing.T) {
+	if !*planted {
+		t.Skip("builds the broker once for each bug; ask for it with -sim.planted")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bugs {
+		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
+			source := filepath.Join(root, filepath.FromSlash(b.file))
+			was, err := os.ReadFile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(was), b.old); n != 1 {
+				t.Fatalf("%s has %q %d times: the bug can not be planted", b.file, b.old, n)
+			}
+			dir := t.TempDir()
+			changed := filepath.Join(dir, "changed.go")
+			if err := os.WriteFile(changed, []byte(strings.Replace(string(was), b.old, b.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {source: changed}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			binary := filepath.Join(dir, "sim.test")
+			build := exec.Command("go", "test", "-c", "-overlay", file, "-o", binary, ".")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("the bug does not build: %v\n%s", err, out)
+			}
+			out, err := exec.Command(binary, "-test.run", "TestNothingIsLost", "-sim.seeds", "150", "-test.timeout", "60s").CombinedOutput()
+			if err == nil {
+				t.Fatalf("nobody noticed:\n%s", out)
+			}
+			for _, line := range strings.Split(string(out), "\n") {
+				if strings.Contains(line, "seed") || strings.HasPrefix(line, "panic:") {
+					t.Log(strings.TrimSpace(line))
+					break
+				}
+			}
+		})
+	}
+}

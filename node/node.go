@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/persistence"
+	"github.com/leveretmq/leveret/server"
+	"github.com/leveretmq/leveret/topology"
+)
+
+// Options are what a node is told besides its configuration.
+type Options struct {
+	Log zerolog.Logger
+	// Version is Leveret's own, as clients and metrics are told.
+	Version string
+}
+
+// Node is a broker that runs.
+type Node struct {
+	log     zerolog.Logger
+	store   *persistence.Store
+	broker  *broker.Broker
+	server  *server.Server
+	metrics metricsServer
+}
+
+// Start makes a node of c, which is taken as valid. When it returns, everything
+// configured is declared and on disk, and every listener accepts. Its error names what
+// could not be had; nothing is left running then.
+func Start(c config.Config, o Options) (*Node, error) {
+	n := &Node{log: o.Log}
+	if err := n.start(c, o); err != nil {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		return nil, errors.Join(err, n.Stop(gone))
+	}
+	return n, nil
+}
+
+func (n *Node) start(c config.Config, o Options) (err error) {
+	started := time.Now()
+	if n.store, err = openStore(c, o.Log); err != nil {
+		return err
+	}
+	n.broker = broker.New(brokerOptions(c), n.store, n.store, rand.Reader)
+	if err := n.broker.Restore(time.Now(), n.store.Catalog(), n.store.Restore); err != nil {
+		return err
+	}
+	n.store.Start()
+	if err := declare(time.Now(), n.broker, c.Topology); err != nil {
+		return err
+	}
+	if err := n.settle(); err != nil {
+		return fmt.Errorf("store what is declared at start: %w", err)
+	}
+	if n.server, err = server.Start(n.broker, serverOptions(c, o, n.store)); err != nil {
+		return err
+	}
+	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
+		return err
+	}
+	n.warnAboutGuest(c)
+	return nil
+}
+
+func openStore(c config.Config, log zerolog.Logger) (*persistence.Store, error) {
+	o := persistence.Options{Logger: log, MaxUnstored: int64(c.Store.MaxUnstored)}
+	if c.Store.Backend == "memory" {
+		return persistence.NewMemory(o), nil
+	}
+	return persistence.Open(filepath.Join(c.DataDir, "store"), o)
+}
+
+// settle waits until everything declared so far is on disk: units are committed in the
+// order they were written, so an empty one ends after all of them.
+func (n *Node) settle() error {
+	done := make(chan error, 1)
+	n.store.Write(topology.Unit{}, func(err error) { done <- err })
+	return <-done
+}
+
+// Broker is what runs in the node.
+func (n *Node) Broker() *broker.Broker { return n.broker }
+
+// Addresses are where AMQP clients connect to.
+func (n *Node) Addresses() []net.Addr { return n.server.Addresses() }
+
+// MetricsAddresses are where /metrics is answered.
+func (n *Node) MetricsAddresses() []net.Addr { return n.metrics.addresses() }
+
+// Failed is closed when the store has failed. Nothing is confirmed any more then, and the
+// node has to be stopped and started again (P6).
+func (n *Node) Failed() <-chan struct{} { return n.store.Failed() }
+
+// Stop ends the node: clients are told to go and have until the shutdown timeout to
+// answer, or until ctx ends; what they had not acknowledged goes back to its queues; the
+// store is closed last. Its error is that of the store. It is called once.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.server != nil {
+		n.server.Shutdown(ctx)
+	}
+	n.metrics.stop()
+	if n.store == nil {
+		return nil
+	}
+	if err := n.store.Close(); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package node
+
+import (
+	"net"
+	"time"
+
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/connection"
+	"github.com/leveretmq/leveret/server"
+)
+
+func brokerOptions(c config.Config) broker.Options {
+	return broker.Options{
+		DefaultVHost:    c.DefaultVHost,
+		DefaultUser:     c.DefaultUser,
+		DefaultPassword: c.DefaultPass,
+		LoopbackUsers:   c.LoopbackUsers,
+	}
+}
+
+func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
+	return server.Options{
+		Listen:    c.Listen,
+		Gate:      g,
+		Log:       o.Log,
+		CloseWait: c.ShutdownTimeout,
+		Connection: connection.Options{
+			Product:          c.AMQP.CompatProduct,
+			Version:          c.AMQP.CompatVersion,
+			ProductName:      "Leveret",
+			ProductVersion:   o.Version,
+			ClusterName:      c.NodeName,
+			ChannelMax:       uint16(c.AMQP.ChannelMax),
+			FrameMax:         uint32(c.AMQP.FrameMax),
+			Heartbeat:        uint16(c.AMQP.Heartbeat / time.Second),
+			HandshakeTimeout: c.AMQP.HandshakeTimeout,
+			MaxMessageBytes:  int(c.AMQP.MaxMessageSize),
+			MaxConsumers:     c.AMQP.MaxConsumersPerChannel,
+		},
+	}
+}
+
+// warnAboutGuest is loud when a user and password that everybody knows let in whoever can
+// reach the broker.
+func (n *Node) warnAboutGuest(c config.Config) {
+	if n.broker.CheckPassword("guest", "guest", false) != nil {
+		return
+	}
+	for _, a := range n.Addresses() {
+		if t, ok := a.(*net.TCPAddr); ok && t.IP.IsLoopback() {
+			continue
+		}
+		n.log.Warn().Stringer("address", a).Str("node", c.NodeName).
+			Msg("ANYONE WHO CAN REACH THIS BROKER CAN LOG IN as guest with the password guest: " +
+				"set default_user and default_pass, or loopback_users, before others can")
+	}
+}

@@ -1,0 +1,326 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/leveretmq/leveret/connection"
+)
+
+const (
+	smallRead = 4 << 10  // a connection's buffer while little comes
+	largeRead = 64 << 10 // and while much does
+	// lingering is how long a client has to close its end after everything was said, so
+	// that a reset does not overtake the last words.
+	lingering = 2 * time.Second
+)
+
+// conn is one socket with its two goroutines.
+type conn struct {
+	s    *Server
+	nc   net.Conn
+	core *connection.Connection
+	out  *connection.Outbound
+	log  zerolog.Logger
+
+	ready  chan struct{}   // the core may be fed again
+	wake   chan struct{}   // there is something to write
+	quit   context.Context // ends when the socket is of no use any more
+	end    func()
+	finish chan struct{} // closed when what there is to write is the last
+
+	cutOnce   sync.Once
+	asked     atomic.Pointer[error] // why the connection is to end, once somebody wants it to
+	failure   atomic.Pointer[error] // why the socket was cut
+	heartbeat atomic.Int64          // what the writer keeps to, in nanoseconds; 0 for none
+
+	// Of the reader.
+	buf      []byte
+	have     int
+	deadline time.Time // set on the socket
+	idleAt   time.Time // when a large buffer is looked at next
+	opened   bool      // the log knows who it is
+	told     bool      // shutdown was passed on to the core
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{
+		s:      s,
+		nc:     nc,
+		ready:  make(chan struct{}, 1),
+		wake:   make(chan struct{}, 1),
+		finish: make(chan struct{}),
+	}
+	c.quit, c.end = context.WithCancel(context.Background())
+	remote := nc.RemoteAddr()
+	name := fmt.Sprintf("%v -> %v", remote, nc.LocalAddr())
+	c.log = s.log.With().Str("conn", name).Logger()
+	c.out = connection.NewOutbound(func() { poke(c.wake) })
+	o := s.opts.Connection
+	o.Ready = func() { poke(c.ready) }
+	o.Stop = c.ask
+	o.Fail = c.fail
+	peer := connection.Peer{Name: name, Loopback: isLoopback(remote)}
+	c.core = connection.New(time.Now(), s.b, c.out, peer, o)
+	return c
+}
+
+func isLoopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}
+
+// run serves the connection until it is over.
+func (c *conn) run() {
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	err := c.read()
+	if errors.Is(err, connection.ErrEnded) {
+		// What was said last has to reach the client.
+		close(c.finish)
+		writer.Wait()
+		c.over(nil)
+		c.linger()
+		c.cut()
+		return
+	}
+	c.cut()
+	c.over(err)
+	writer.Wait()
+}
+
+// over gives back what the client held, and says so.
+func (c *conn) over(err error) {
+	if f := c.failure.Load(); f != nil {
+		err = *f
+	}
+	c.core.Close(time.Now(), err)
+	reason := c.core.Reason()
+	switch {
+	case !c.core.Spoke():
+		c.log.Debug().Msg("connection closed before the protocol header")
+	case reason != nil:
+		c.log.Warn().AnErr("reason", reason).Msg("connection closed")
+	default:
+		c.log.Info().Msg("connection closed")
+	}
+}
+
+// ask wants the connection ended for reason. It may be called from any goroutine.
+func (c *conn) ask(reason error) {
+	c.asked.CompareAndSwap(nil, &reason)
+	poke(c.ready)
+	// The reader sets its deadline and then looks whether it was asked, so one of the two
+	// is seen.
+	if err := c.nc.SetReadDeadline(passed); err != nil {
+		c.cut()
+	}
+}
+
+// fail cuts the connection because the disk failed under it.
+func (c *conn) fail(err error) {
+	err = fmt.Errorf("the store failed: %w", err)
+	c.failure.CompareAndSwap(nil, &err)
+	c.cut()
+}
+
+// cut closes the socket. It may be called from any goroutine, more than once.
+func (c *conn) cut() {
+	c.cutOnce.Do(func() {
+		c.end()
+		c.nc.Close()
+	})
+}
+
+// linger waits until the client has closed its end, or long enough.
+func (c *conn) linger() {
+	if t, ok := c.nc.(*net.TCPConn); ok {
+		if t.CloseWrite() != nil {
+			return
+		}
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingering)) == nil {
+		// The error is that it has closed, or has not in time: both are what is waited for.
+		_, _ = io.Copy(io.Discard, c.nc)
+	}
+}
+
+// read is the reader's loop. It returns connection.ErrEnded when the conversation came to
+// its end, and what is wrong with the socket otherwise.
+func (c *conn) read() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if !c.core.Decoding() {
+				panic(p) // the broker is unsure of its own state
+			}
+			c.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("cannot read what a client sent")
+			err = fmt.Errorf("panic while reading what the client sent: %v", p)
+		}
+	}()
+	c.buf = make([]byte, smallRead)
+	quiet := false
+	for {
+		now := time.Now()
+		if err := c.tick(now); err != nil {
+			return err
+		}
+		if reason := c.asked.Load(); reason != nil && !c.told {
+			if err := c.shutdown(*reason); err != nil {
+				return err
+			}
+			continue
+		}
+		n, err := c.nc.Read(c.buf[c.have:])
+		if n > 0 {
+			quiet = false
+			c.have += n
+			filled := c.have == len(c.buf)
+			if err := c.feed(); err != nil {
+				return err
+			}
+			c.size(filled)
+		}
+		var timeout net.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &timeout) && timeout.Timeout():
+			if quiet && c.have == 0 && len(c.buf) > smallRead {
+				c.buf = make([]byte, smallRead)
+			}
+			quiet = true
+			c.deadline = passed // to be set anew
+		case errors.Is(err, io.EOF):
+			return errors.New("client closed the socket")
+		default:
+			return err
+		}
+	}
+}
+
+// tick has the core look at the clock and sets the socket's deadline to what it says.
+func (c *conn) tick(now time.Time) error {
+	next, err := c.core.Tick(now)
+	if err != nil {
+		return errTimeUp
+	}
+	if len(c.buf) > smallRead {
+		next = c.untilIdle(now, next)
+	}
+	if next.Equal(c.deadline) {
+		return nil
+	}
+	c.deadline = next
+	return c.nc.SetReadDeadline(next)
+}
+
+// untilIdle is next, or the sooner moment at which to see whether a large buffer is still
+// needed.
+func (c *conn) untilIdle(now, next time.Time) time.Time {
+	if !c.idleAt.After(now) {
+		c.idleAt = now.Add(idleTime)
+	}
+	if next.IsZero() || c.idleAt.Before(next) {
+		return c.idleAt
+	}
+	return next
+}
+
+// errTimeUp stands for what the core has to say about it.
+var errTimeUp = errors.New("time is up")
+
+// passed is a deadline that makes a read return at once.
+var passed = time.Unix(1, 0)
+
+// feed has the core take what was read, and waits where it has to be waited.
+func (c *conn) feed() error {
+	published := false
+	for {
+		now := time.Now()
+		n, err := c.core.Feed(now, c.buf[:c.have])
+		published = c.core.Flush(now) || published
+		c.have = copy(c.buf, c.buf[n:c.have])
+		switch {
+		case errors.Is(err, connection.ErrSuspended):
+			select {
+			case <-c.ready:
+			case <-c.quit.Done():
+				return net.ErrClosed
+			}
+			c.core.Waited()
+			continue
+		case err != nil:
+			return err
+		}
+		break
+	}
+	c.introduce()
+	if published && c.s.opts.Gate != nil {
+		if err := c.s.opts.Gate.WaitRoom(c.quit); err != nil {
+			return err
+		}
+		c.core.Waited()
+	}
+	return nil
+}
+
+// size makes the buffer larger: when a frame does not fit, whose length was checked
+// against the limit when its head was read, and up to a point when much comes at once.
+func (c *conn) size(filled bool) {
+	if c.have < len(c.buf) && (!filled || len(c.buf) >= largeRead) {
+		return
+	}
+	larger := make([]byte, 2*len(c.buf))
+	copy(larger, c.buf[:c.have])
+	c.buf = larger
+}
+
+// introduce logs who the client is, once it is known, and tells the writer how often it
+// wants a sign of life.
+func (c *conn) introduce() {
+	if c.opened {
+		return
+	}
+	user, vhost, open := c.core.Identity()
+	if !open {
+		return
+	}
+	c.opened = true
+	c.log = c.log.With().Str("user", user).Str("vhost", vhost).Logger()
+	c.log.Info().Msg("connection opened")
+	if h := c.core.Heartbeat(); h > 0 {
+		c.heartbeat.Store(int64(h))
+		poke(c.wake)
+	}
+}
+
+// shutdown passes on that the connection is to end. When it is the server that ends,
+// what was read before is confirmed first.
+func (c *conn) shutdown(reason error) error {
+	c.told = true
+	if errors.Is(reason, errShutdown) {
+		limit := time.NewTimer(c.s.opts.CloseWait / 2)
+		defer limit.Stop()
+		for waited := false; !waited && !c.core.Settled(); {
+			select {
+			case <-c.ready:
+			case <-limit.C:
+				waited = true
+			case <-c.quit.Done():
+				return net.ErrClosed
+			}
+		}
+	}
+	now := time.Now()
+	c.core.Shutdown(now, reason)
+	c.core.Flush(now)
+	return nil
+}

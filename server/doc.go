@@ -1,0 +1,10 @@
+// Package server owns the sockets: it listens, accepts, and runs two goroutines for each
+// connection. One reads, feeds the connection.Connection and ends the batch; the other
+// waits for its Outbound and writes what has gathered with one call. A third kind, one for
+// the whole server, has the broker do what is due by the clock. Nothing here knows what a
+// queue is.
+//
+// A connection's reader is the only goroutine that calls it, with the exception of
+// Drained, which is the writer's. Whoever else wants something of a connection leaves it
+// where the reader finds it and makes the reader's deadline pass.
+package server

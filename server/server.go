@@ -1,0 +1,245 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/connection"
+)
+
+// Off is the listen address that stands for no listener.
+const Off = "off"
+
+// Gate holds publishers back while the disk is behind (S-25).
+type Gate interface {
+	// WaitRoom returns nil when there is room for more. Its error, the context's or the
+	// disk's, ends the connection.
+	WaitRoom(ctx context.Context) error
+}
+
+// Options are the settings of a Server.
+type Options struct {
+	// Listen are TCP addresses; Off among them is passed over.
+	Listen []string
+	// Connection is what every connection is made with; its callbacks are the server's.
+	Connection connection.Options
+	// Gate may be nil.
+	Gate Gate
+	Log  zerolog.Logger
+	// WriteTimeout is how long a client may take to read what is written to it at once
+	// (D1); 30 s when 0.
+	WriteTimeout time.Duration
+	// CloseWait is how long Shutdown waits for clients to answer; 10 s when 0.
+	CloseWait time.Duration
+}
+
+// Server accepts connections to a broker.
+type Server struct {
+	b    *broker.Broker
+	opts Options
+	log  zerolog.Logger
+
+	listeners []net.Listener
+	accepting sync.WaitGroup
+	serving   sync.WaitGroup
+	ticking   sync.WaitGroup
+	earlier   chan struct{} // something is due earlier than the ticker knows
+	stop      chan struct{} // closed to end the ticker
+
+	mu       sync.Mutex // guards the fields below
+	conns    map[*conn]struct{}
+	stopping bool
+	stopped  bool
+}
+
+// Start listens on every address and accepts from then on. When one address cannot be
+// had, none is.
+func Start(b *broker.Broker, o Options) (*Server, error) {
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 30 * time.Second
+	}
+	if o.CloseWait == 0 {
+		o.CloseWait = 10 * time.Second
+	}
+	if o.Connection.Replies == nil {
+		o.Connection.Replies = new(connection.ReplyConsumers)
+	}
+	s := &Server{
+		b:       b,
+		opts:    o,
+		log:     o.Log,
+		earlier: make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		conns:   make(map[*conn]struct{}),
+	}
+	for _, address := range o.Listen {
+		if address == Off {
+			continue
+		}
+		l, err := listen(address)
+		if err != nil {
+			s.closeListeners()
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		s.listeners = append(s.listeners, l)
+		s.log.Info().Str("address", l.Addr().String()).Msg("listening for AMQP")
+	}
+	b.OnEarlierTimer(func() { poke(s.earlier) })
+	s.ticking.Go(s.tick)
+	for _, l := range s.listeners {
+		s.accepting.Go(func() { s.accept(l) })
+	}
+	return s, nil
+}
+
+// listen has peers that vanish without a word found out within a minute (D5), for the
+// sake of clients without heartbeats.
+func listen(address string) (net.Listener, error) {
+	c := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     30 * time.Second,
+		Interval: 10 * time.Second,
+		Count:    3,
+	}}
+	return c.Listen(context.Background(), "tcp", address)
+}
+
+// Addresses are where the server listens.
+func (s *Server) Addresses() []net.Addr {
+	var all []net.Addr
+	for _, l := range s.listeners {
+		all = append(all, l.Addr())
+	}
+	return all
+}
+
+const (
+	leastAcceptPause = 5 * time.Millisecond
+	mostAcceptPause  = time.Second
+)
+
+// accept goes on until the listener is closed. When there are no descriptors left it
+// pauses, longer each time, instead of turning in circles (D11).
+func (s *Server) accept(l net.Listener) {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			pause = min(max(2*pause, leastAcceptPause), mostAcceptPause)
+			s.log.Error().Err(err).Dur("pause", pause).Msg("cannot accept a connection")
+			select {
+			case <-time.After(pause):
+			case <-s.stop:
+			}
+			continue
+		}
+		pause = 0
+		s.serve(nc)
+	}
+}
+
+// serve starts a connection, unless the server is on its way out.
+func (s *Server) serve(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		nc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.serving.Go(func() {
+		c.run()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, c)
+	})
+}
+
+// tick has the broker do what is due by the clock.
+func (s *Server) tick() {
+	turn := connection.Ticker(s.b)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.earlier:
+		case <-s.stop:
+			return
+		}
+		now := time.Now()
+		if next := turn(now); !next.IsZero() {
+			timer.Reset(max(0, next.Sub(now)))
+		}
+	}
+}
+
+// errShutdown is what clients are told (C-33).
+var errShutdown = errors.New("broker forced connection closure with reason 'shutdown'")
+
+// Shutdown ends everything in good order: nothing is accepted and nothing read any more;
+// confirms of what was read go out; every client is told to go and has some time to
+// answer; what it had not acknowledged goes back. Then nobody uses the broker any more and
+// its store can be closed. It ends sooner, and less politely, when ctx does.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return
+	}
+	s.stopping, s.stopped = true, true
+	s.closeListeners()
+	for c := range s.conns {
+		c.ask(errShutdown)
+	}
+	s.mu.Unlock()
+	s.accepting.Wait()
+
+	gone := make(chan struct{})
+	go func() {
+		s.serving.Wait()
+		close(gone)
+	}()
+	wait := time.NewTimer(s.opts.CloseWait)
+	defer wait.Stop()
+	select {
+	case <-gone:
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.cut()
+	}
+	s.mu.Unlock()
+	<-gone
+	close(s.stop)
+	s.ticking.Wait()
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.log.Error().Err(err).Msg("cannot close a listener")
+		}
+	}
+}
+
+// poke leaves word for a goroutine that waits, or is about to.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
