@@ -24,6 +24,13 @@ type Store interface {
 	Barrier(c Collector, done func(error))
 	// Drop forgets everything stored for a deleted queue.
 	Drop(id ID)
+	// Read fetches the messages of a level whose sequence numbers are from r.First to
+	// r.Last and that are on disk, in order, and calls done with them once, from another
+	// goroutine and with nothing locked; it does not wait for that. Messages that are
+	// settled may be among them. A message that cannot be read any more is left out and
+	// counted as damaged; an error means that nothing can be read, because the queue was
+	// dropped or the store has failed or is closed. It may be called with the queue locked.
+	Read(id ID, level uint8, r Range, done func([]RestoredMessage, error))
 }
 
 // Collector is a queue as the committer sees it. Its methods are called from the one
@@ -130,8 +137,26 @@ type RestoredLevel struct {
 	// cleanly and the queue had a consumer (DUR-4, S-11).
 	AllRedelivered bool
 	Pages          []Page
-	// Messages are those alive, in order of their sequence numbers.
-	Messages []RestoredMessage
+	// Runs are the messages alive, in order of their sequence numbers, without their
+	// bodies: the queue reads those when it needs them. Runs do not overlap. A store that
+	// merges neighbours keeps a run near RunBytes.
+	Runs []Run
+}
+
+// RunBytes is about how many bytes of bodies a run has, so that reading one is worth the
+// trouble and holding one is bearable. A single message may be larger.
+const RunBytes = 256 << 10
+
+// RunMessages is how many messages a run has at most.
+const RunMessages = 4096
+
+// Run is a stretch of a level that is on disk and not in memory. Between First and Last
+// there may be numbers that stand for nothing.
+type Run struct {
+	Range
+	Count     int   // messages alive
+	Bytes     int64 // of their bodies
+	MinExpiry int64 // the earliest deadline, Unix milliseconds; 0 when none expires
 }
 
 // RestoredMessage is one message found on disk.
