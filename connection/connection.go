@@ -134,6 +134,7 @@ func (c *Connection) Feed(now time.Time, b []byte) (n int, err error) {
 			return n, c.ending()
 		}
 	}
+	c.spoke = c.spoke || n < len(b)
 	for {
 		if err := c.suspended(); err != nil {
 			return n, err
@@ -246,7 +247,7 @@ func (c *Connection) send(channel uint16, m amqp.Method) {
 
 // sent notes how much waits to be written after something of our own was appended.
 func (c *Connection) sent(waiting int) {
-	if waiting > replyLimit {
+	if waiting > c.out.replyLimit() {
 		c.overfull = true
 	}
 }
@@ -332,8 +333,8 @@ func (c *Connection) Identity() (user, vhost string, open bool) {
 	return c.client.user, c.vhost.Name(), true
 }
 
-// Spoke reports whether the client got as far as a protocol header. One that did not is
-// a probe of a load balancer (W-8).
+// Spoke reports whether the client said anything but hello. One that did not is a probe of
+// a load balancer (W-8), or a health check that wants to be greeted.
 func (c *Connection) Spoke() bool { return c.spoke }
 
 // Ticker returns what the goroutine calls that has the broker do what is due by the clock;

@@ -19,12 +19,15 @@ func brokerOptions(c config.Config) broker.Options {
 	}
 }
 
+// serverOptions are c's. A shutdown timeout of zero cuts clients off at once, where a zero
+// CloseWait would be the default.
 func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 	return server.Options{
 		Listen:    c.Listen,
 		Gate:      g,
 		Log:       o.Log,
-		CloseWait: c.ShutdownTimeout,
+		CloseWait: max(c.ShutdownTimeout, 1),
+		HighWater: int(c.AMQP.OutboundHighWater),
 		Connection: connection.Options{
 			Product:          c.AMQP.CompatProduct,
 			Version:          c.AMQP.CompatVersion,
