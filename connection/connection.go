@@ -9,6 +9,7 @@ import (
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 )
 
@@ -77,6 +78,17 @@ type Connection struct {
 // tally is what a batch adds to the broker's counters.
 type tally struct {
 	received, receivedConfirm, returned, dropped uint64
+
+	sizes [broker.SizeBuckets]uint64
+	bytes uint64
+}
+
+// receive counts a message that came in.
+func (t *tally) receive(m *message.Message) {
+	n := len(m.Body())
+	t.received++
+	t.sizes[broker.SizeBucket(n)]++
+	t.bytes += uint64(n)
 }
 
 func (t *tally) flush(c *broker.Counters) {
@@ -85,6 +97,12 @@ func (t *tally) flush(c *broker.Counters) {
 		c.MessagesReceivedConfirm.Add(t.receivedConfirm)
 		c.MessagesUnroutableReturned.Add(t.returned)
 		c.MessagesUnroutableDropped.Add(t.dropped)
+		for i, n := range t.sizes {
+			if n > 0 {
+				c.MessageSizes.Buckets[i].Add(n)
+			}
+		}
+		c.MessageSizes.Bytes.Add(t.bytes)
 		*t = tally{}
 	}
 }
