@@ -177,6 +177,22 @@ func TestConflictsNameBothSides(t *testing.T) {
 	f("  users:\n    - {name: u, password: p, permissions: [{vhost: /, configure: '('}]}\n", `user "u"`)
 }
 
+func TestConfigurationInReadmeCanBeDeclared(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "\ntopology:\n")
+	text, _, _ = strings.Cut(text, "```")
+	c := load(t, text)
+	if len(c.Topology.Bindings) == 0 {
+		t.Fatalf("got no bindings from\n%s", text)
+	}
+	if err := CheckTopology(c); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTopologyIsCheckedWithoutABroker(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()

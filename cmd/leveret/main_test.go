@@ -61,11 +61,12 @@ func runProgram(t *testing.T, args ...string) (stdout, stderr string, code int) 
 
 // serving is a broker that runs as a process.
 type serving struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	dir   string
-	lines *bufio.Scanner
-	log   []string
+	t      *testing.T
+	cmd    *exec.Cmd
+	dir    string
+	stderr io.Closer
+	lines  *bufio.Scanner
+	log    []string
 }
 
 // startServing starts a broker with its data in dir and reads its log up to the line with
@@ -78,7 +79,7 @@ func startServing(t *testing.T, dir, message string, args ...string) *serving {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.lines = bufio.NewScanner(stderr)
+	s.stderr, s.lines = stderr, bufio.NewScanner(stderr)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +219,26 @@ func TestSecondSignalEndsAtOnce(t *testing.T) { // E22
 	s.signal(syscall.SIGTERM)
 	if code := s.end(); code != 1 || time.Since(start) > 8*time.Second {
 		t.Errorf("got exit code %d after %v, want 1 at once", code, time.Since(start))
+	}
+}
+
+func TestBrokerOutlivesWhoReadsItsLog(t *testing.T) { // E23
+	s := startServing(t, t.TempDir(), complete)
+	if err := s.stderr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each is a line in the log
+		conn, err := amqp.Dial("amqp://guest:guest@" + s.address() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s.signal(syscall.SIGTERM)
+	if code := s.end(); code != 0 {
+		t.Errorf("got exit code %d, want 0", code)
 	}
 }
 
