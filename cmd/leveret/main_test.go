@@ -19,6 +19,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/rs/zerolog"
 )
 
 // TestMain is the program itself when a test has started it as that.
@@ -240,6 +241,41 @@ func TestBrokerOutlivesWhoReadsItsLog(t *testing.T) { // E23
 	if code := s.end(); code != 0 {
 		t.Errorf("got exit code %d, want 0", code)
 	}
+}
+
+// ending is a node that ends as told.
+type ending struct {
+	failed  chan struct{}
+	err     error
+	stopped bool
+	polite  bool // clients were given time
+}
+
+func (e *ending) Failed() <-chan struct{} { return e.failed }
+
+func (e *ending) Stop(ctx context.Context) error {
+	e.stopped, e.polite = true, ctx.Err() == nil
+	return e.err
+}
+
+func TestFailedStoreEndsTheProcessWithAnError(t *testing.T) { // P6
+	f := func(fails bool, err error, want error) {
+		t.Helper()
+		e := &ending{failed: make(chan struct{}), err: err}
+		stop := make(chan os.Signal, 1)
+		if fails {
+			close(e.failed)
+		} else {
+			stop <- syscall.SIGTERM
+		}
+		if got := await(e, zerolog.Nop(), stop); got != want || !e.stopped || e.polite == fails {
+			t.Errorf("got %v, stopped %v, politely %v; want %v", got, e.stopped, e.polite, want)
+		}
+	}
+	f(false, nil, nil)
+	f(false, errors.New("close the store"), errLogged)
+	f(true, errors.New("sync failed"), errLogged)
+	f(true, nil, errLogged)
 }
 
 func TestDirectoryHasOneBroker(t *testing.T) {

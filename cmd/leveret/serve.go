@@ -40,6 +40,17 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 		return errLogged
 	}
 	log.Info().Msg("Server startup complete")
+	return await(n, log, stop)
+}
+
+// running is a node as far as its end goes.
+type running interface {
+	Failed() <-chan struct{}
+	Stop(context.Context) error
+}
+
+// await waits for the reason to stop, and stops.
+func await(n running, log zerolog.Logger, stop <-chan os.Signal) error {
 	select {
 	case s := <-stop:
 		log.Info().Stringer("signal", s).Msg("shutting down")
@@ -50,7 +61,7 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 		log.Info().Msg("stopped")
 		return nil
 	case <-n.Failed():
-		// Nothing that clients are waiting for can be answered truthfully any more.
+		// Nothing that clients are waiting for can be answered truthfully any more (P6).
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
 		log.Error().Err(n.Stop(gone)).Msg("stopped because the store failed; what was confirmed is on disk")
