@@ -50,7 +50,9 @@ type Config struct {
 	// What is logged, and how.
 	Log Log `key:"log"`
 
-	// What is declared when the broker starts. What exists already is left as it is.
+	// What is declared when the broker starts. Users get the password, tags and permissions
+	// said here, whatever they had before. Anything else that exists already has to be the
+	// same, or the broker does not start.
 	Topology Topology `key:"topology"`
 
 	// Files are the configuration files that were read, the one that wins first.

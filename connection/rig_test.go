@@ -110,7 +110,7 @@ type rigConn struct {
 
 func (r *rig) accept(opts Options) *rigConn {
 	k := &rigConn{r: r}
-	k.out = NewOutbound(func() {})
+	k.out = NewOutbound(0, func() {})
 	opts.Replies = &r.shared
 	opts.Ready = func() { k.ready = true }
 	opts.Fail = func(err error) { k.failed = err }

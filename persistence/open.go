@@ -194,7 +194,7 @@ func (d *disk) begin(r *recovery) error {
 		if _, err := rand.Read(d.schema.node[:]); err != nil {
 			return err
 		}
-		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(nil, d.schema)}}); err != nil {
+		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(d.schema)}}); err != nil {
 			return err
 		}
 	}

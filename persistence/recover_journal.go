@@ -134,7 +134,7 @@ func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
 			}
 			r.d.index.add(index, s, sec.queue, f.seq)
 			if bodies[f.body] == nil && broken[f.body] == nil {
-				bodies[f.body], broken[f.body] = r.message(s, rec, b, f.body, keeps)
+				bodies[f.body], broken[f.body] = r.message(rec, b, f.body, keeps)
 			}
 			if err := broken[f.body]; err != nil {
 				r.reportBody(s, sec, f.seq, err)
@@ -162,7 +162,7 @@ func (r *recovery) reportBody(s *stored, sec *section, seq uint64, err error) {
 }
 
 // message makes the message of a body, its payload fetched from wherever it is.
-func (r *recovery) message(s *stored, rec *record, b []byte, n int, keeps map[int]*asideKeys) (*message.Message, error) {
+func (r *recovery) message(rec *record, b []byte, n int, keeps map[int]*asideKeys) (*message.Message, error) {
 	meta, payload, err := rec.body(b, n)
 	if err != nil {
 		return nil, err
