@@ -9,6 +9,7 @@ const (
 	slotOut                // delivered, waits for a settlement
 	slotReturned           // came back, is ready again
 	slotLeaving            // dead-lettered, waits for its targets (S-9)
+	slotDying              // to be dead-lettered when its body has been read
 )
 
 // slot holds a message that was taken from the ready list. A Position carries the
@@ -19,6 +20,7 @@ type slot struct {
 	next     uint32    // the next free slot
 	level    uint8
 	state    slotState
+	why      Reason // of a dying message
 }
 
 const slotsPerPage = 128
