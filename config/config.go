@@ -105,6 +105,11 @@ type Store struct {
 
 	// The bytes that may wait to be written to disk before publishers are held back. A size.
 	MaxUnstored Size `key:"max_unstored" min:"64KiB" max:"1GiB"`
+
+	// The bytes of messages that all queues together keep in memory. What goes beyond is on
+	// disk only, as long as it is there at all, and read again when it is needed. Each queue
+	// keeps 64KiB of its own. A size.
+	QueueMemory Size `key:"queue_memory" min:"1MiB" max:"1024GiB"`
 }
 
 // Log is what is logged, and how.
@@ -142,6 +147,7 @@ func Default() Config {
 		Store: Store{
 			Backend:     "badger",
 			MaxUnstored: 8 * MiB,
+			QueueMemory: 32 * MiB,
 		},
 		Log: Log{
 			Level:  "info",

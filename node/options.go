@@ -16,6 +16,8 @@ func brokerOptions(c config.Config) broker.Options {
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
 		LoopbackUsers:   c.LoopbackUsers,
+		QueueMemory:     int64(c.Store.QueueMemory),
+		Clock:           time.Now,
 	}
 }
 

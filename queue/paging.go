@@ -252,9 +252,10 @@ func (q *Queue) settleAround(lv *level, r Run) {
 // dieLater keeps a message that is to be dead-lettered until its body has been read.
 func (q *Queue) dieLater(lv *level, e *entry, why Reason) {
 	i, sl := q.slots.take(*e, lv.number)
-	sl.state, sl.why = slotDying, why
-	q.read(lv, Range{First: e.seq, Last: e.seq}, func(now time.Time, found []RestoredMessage, out *Effects) {
-		sl := q.slots.in(slotDying, Position{Seq: e.seq, Slot: i, Level: lv.number})
+	sl.state = slotDying
+	p := Position{Seq: e.seq, Slot: i, Level: lv.number}
+	q.read(lv, Range{First: p.Seq, Last: p.Seq}, func(now time.Time, found []RestoredMessage, out *Effects) {
+		sl := q.slots.in(slotDying, p)
 		if sl == nil {
 			return
 		}

@@ -20,7 +20,6 @@ type slot struct {
 	next     uint32    // the next free slot
 	level    uint8
 	state    slotState
-	why      Reason // of a dying message
 }
 
 const slotsPerPage = 128
