@@ -103,7 +103,7 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		lv.next = max(rl.Next, 1)
 		lv.deliveredTo = rl.DeliveredTo
 		lv.acks.restore(max(rl.Head, 1), rl.Pages)
-		for _, m := range rl.Messages {
+		for _, m := range q.readRuns(rl) {
 			// Numbers without a message were settled, or never stored.
 			for s := max(lv.restored, lv.acks.head); s < m.Seq; s++ {
 				lv.acks.set(s)
@@ -127,6 +127,16 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 	}
 	q.lastUse = now.UnixMilli()
 	q.askTimer(out)
+}
+
+// readRuns reads everything a level has on disk.
+func (q *Queue) readRuns(rl *RestoredLevel) (all []RestoredMessage) {
+	for _, run := range rl.Runs {
+		read := make(chan []RestoredMessage, 1)
+		q.store.Read(q.id, rl.Level, run.Range, func(m []RestoredMessage, _ error) { read <- m })
+		all = append(all, <-read...)
+	}
+	return all
 }
 
 // Counts are the ready messages and the consumers, as declare-ok tells them.
