@@ -90,7 +90,7 @@ func TestFlippedBitInTheValueLogIsNeverServed(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Close() })
 	var got []string
-	for _, b := range bodies(restore(t, s, 1)) {
+	for _, b := range bodies(t, s, 1) {
 		got = append(got, b[:6])
 	}
 	equal(t, "served", got, []string{"first ", "last  "})
@@ -155,13 +155,13 @@ func TestDamagedDirectoryCostsItsRecordAlone(t *testing.T) {
 	magic := []byte{0xB4, 0x51, recordVersion}
 	flip(t, dir, magic)
 	s := open(t, dir)
-	if got := len(bodies(restore(t, s, 1))); got != 2 || s.Stats().Damaged != 1 {
+	if got := len(bodies(t, s, 1)); got != 2 || s.Stats().Damaged != 1 {
 		t.Errorf("got %d messages and %d damaged, want 2 and 1", got, s.Stats().Damaged)
 	}
 	// Badger cut the log at the damage; what it cut was written again and is not needed
 	// from there any more.
 	again := open(t, copyDir(t, dir))
-	if got := len(bodies(restore(t, again, 1))); got != 2 {
+	if got := len(bodies(t, again, 1)); got != 2 {
 		t.Errorf("at the next start: got %d messages, want 2", got)
 	}
 }
@@ -175,7 +175,7 @@ func TestWhatWasSetAsideSurvivesAnInterruptedStart(t *testing.T) {
 	}
 	change(t, dir, func(*badger.Txn) error { return nil }) // opens, cuts, closes
 	s := open(t, dir)
-	if got := len(bodies(restore(t, s, 1))); got != 2 || s.Stats().Damaged != 1 {
+	if got := len(bodies(t, s, 1)); got != 2 || s.Stats().Damaged != 1 {
 		t.Errorf("got %d messages and %d damaged, want 2 and 1", got, s.Stats().Damaged)
 	}
 }
@@ -206,7 +206,7 @@ func TestZeroLengthLogsAreRemoved(t *testing.T) {
 		}
 	}
 	s := open(t, dir)
-	if got := len(bodies(restore(t, s, 1))); got != 1 {
+	if got := len(bodies(t, s, 1)); got != 1 {
 		t.Errorf("got %d messages, want 1", got)
 	}
 }
@@ -281,7 +281,7 @@ func TestTornTailIsNoReasonToStop(t *testing.T) {
 	if err := errors.Join(os.WriteFile(name, b, 0o600), os.WriteFile(filepath.Join(crashed, sequenceName), before, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "found", bodies(restore(t, open(t, crashed), 1)), []string{"confirmed"})
+	equal(t, "found", bodies(t, open(t, crashed), 1), []string{"confirmed"})
 }
 
 // S-19: a gap in the group numbers is confirmed data cut out of the middle.
@@ -297,7 +297,7 @@ func TestTornGroupNumberFileIsIgnored(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, sequenceName), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := len(bodies(restore(t, open(t, dir), 1))); got != 1 {
+		if got := len(bodies(t, open(t, dir), 1)); got != 1 {
 			t.Errorf("%q: got %d messages, want 1", content, got)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// disk is the backend that writes to Badger. After open everything but db, log and
-// stats belongs to the committer.
+// disk is the backend that writes to Badger. After open everything belongs to the
+// committer but db, log, stats, index, views and reported, which guard themselves.
 type disk struct {
 	dir   string
 	log   *badgerLog
@@ -29,6 +29,8 @@ type disk struct {
 	schema schema
 
 	index         *index
+	views         views
+	reported      reported
 	metadataParts map[string]int // parts of the records that have more than one
 
 	encoder encoder
@@ -55,6 +57,7 @@ func (d *disk) close() error {
 	}
 	d.log.closing.Store(true)
 	var failures []error
+	d.views.close()
 	if d.log.syncFailure() == nil {
 		failures = append(failures, d.db.Close(), d.sequence.sync())
 	}

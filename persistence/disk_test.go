@@ -55,7 +55,7 @@ func TestMessagesSettledOutOfOrderStaySettled(t *testing.T) {
 	flush(t, s, q)
 
 	again := open(t, copyDir(t, dir))
-	equal(t, "alive", bodies(restore(t, again, 1)), []string{"a", "c"})
+	equal(t, "alive", bodies(t, again, 1), []string{"a", "c"})
 
 	q.settle(queue.State{Head: 3, Next: 4, DeadPages: 1, Settled: []queue.Range{{First: 1, Last: 1}}})
 	flush(t, s, q)
@@ -63,7 +63,7 @@ func TestMessagesSettledOutOfOrderStaySettled(t *testing.T) {
 		t.Errorf("got %d pages below the head, want none", got)
 	}
 	again = open(t, copyDir(t, dir))
-	equal(t, "alive later", bodies(restore(t, again, 1)), []string{"c"})
+	equal(t, "alive later", bodies(t, again, 1), []string{"c"})
 }
 
 // A queue settles in random order over many records; whenever it stops, exactly what is
@@ -105,7 +105,7 @@ func TestEveryMessageNotSettledIsFoundAgain(t *testing.T) {
 		}
 	}
 	var got []uint64
-	for _, m := range restore(t, open(t, copyDir(t, dir)), 1).Levels[0].Messages {
+	for _, m := range messages(t, open(t, copyDir(t, dir)), 1) {
 		got = append(got, m.Seq)
 	}
 	equal(t, "found", got, want)
@@ -141,8 +141,8 @@ func TestDroppedQueueLeavesNothing(t *testing.T) {
 		t.Errorf("got %d keys of acknowledgement state, want none", got)
 	}
 	again := open(t, copyDir(t, dir))
-	equal(t, "of the dropped queue", bodies(restore(t, again, 1)), nil)
-	equal(t, "of the other", bodies(restore(t, again, 2)), []string{"shared"})
+	equal(t, "of the dropped queue", bodies(t, again, 1), nil)
+	equal(t, "of the other", bodies(t, again, 2), []string{"shared"})
 	other.settle(queue.State{Head: 2, Next: 2})
 	flush(t, s, other)
 	if got := len(keys(t, s, keyJournal)); got != 0 {
@@ -197,8 +197,7 @@ func TestHugeBodyIsKeptInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, dir)
-	r := restore(t, s, 1)
-	if got := r.Levels[0].Messages[0].Message; !bytes.Equal(got.Body(), body) {
+	if got := messages(t, s, 1)[0].Message; !bytes.Equal(got.Body(), body) {
 		t.Errorf("got a body of %d bytes, want %d and the same", got.BodyBytes(), len(body))
 	}
 	s.Start()
@@ -359,7 +358,7 @@ func TestGroupsOfAllSizesAreFoundAgain(t *testing.T) {
 	}
 	check := func(dir string) {
 		t.Helper()
-		if got := bodies(restore(t, open(t, dir), 1)); !slices.Equal(got, want) {
+		if got := bodies(t, open(t, dir), 1); !slices.Equal(got, want) {
 			t.Errorf("got %d messages, want %d and the same", len(got), len(want))
 		}
 	}

@@ -6,7 +6,12 @@
 // It knows queues by number and as queue.Collector, decides nothing about messages, and
 // never calls into a queue with a lock held, save for the gate of Together, which comes
 // before every other lock. Store.mu is a leaf and guards the lists between callers and the
-// committer. The record index belongs to the committer.
+// committer. The index of what is where has a lock of its own, another leaf that is held
+// for look-ups only: the committer changes the index, the readers ask it.
+//
+// Messages are read back by a few goroutines, from the newest read transaction, which the
+// committer begins after each commit (S-26). Recovery reads no bodies: a queue is told
+// runs of messages and reads them when it needs them.
 //
 // # Layout
 //

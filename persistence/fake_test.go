@@ -241,13 +241,57 @@ func copySparse(t testing.TB, from, to string) bool {
 	return true
 }
 
-// bodies are the bodies found of a queue's level 0.
-func bodies(r queue.Restored) []string {
-	var all []string
+// messages are the messages found of a queue, which are as many as was said unless some
+// are damaged.
+func messages(t testing.TB, s *Store, id queue.ID) []queue.RestoredMessage {
+	t.Helper()
+	return readAll(t, s, id, restore(t, s, id))
+}
+
+func readAll(t testing.TB, s *Store, id queue.ID, r queue.Restored) []queue.RestoredMessage {
+	t.Helper()
+	var all []queue.RestoredMessage
 	for _, lv := range r.Levels {
-		for _, m := range lv.Messages {
-			all = append(all, string(m.Message.Body()))
+		for i, run := range lv.Runs {
+			if i > 0 && lv.Runs[i-1].Last >= run.First {
+				t.Fatalf("run %+v comes after %+v", run, lv.Runs[i-1])
+			}
+			found := read(t, s, id, lv.Level, run.Range)
+			bytes := int64(0)
+			for _, m := range found {
+				bytes += int64(m.Message.BodyBytes())
+			}
+			if (len(found) != run.Count || bytes != run.Bytes) && s.Stats().Damaged == 0 {
+				t.Fatalf("got %d messages of %d bytes in the run %+v", len(found), bytes, run)
+			}
+			all = append(all, found...)
 		}
+	}
+	return all
+}
+
+// read reads a range of a queue.
+func read(t testing.TB, s *Store, id queue.ID, level uint8, r queue.Range) []queue.RestoredMessage {
+	t.Helper()
+	type answer struct {
+		messages []queue.RestoredMessage
+		err      error
+	}
+	answers := make(chan answer, 1)
+	s.Read(id, level, r, func(m []queue.RestoredMessage, err error) { answers <- answer{m, err} })
+	a := <-answers
+	if a.err != nil {
+		t.Fatal(a.err)
+	}
+	return a.messages
+}
+
+// bodies are the bodies found of a queue.
+func bodies(t testing.TB, s *Store, id queue.ID) []string {
+	t.Helper()
+	var all []string
+	for _, m := range messages(t, s, id) {
+		all = append(all, string(m.Message.Body()))
 	}
 	return all
 }

@@ -69,9 +69,7 @@ type backend interface {
 func (d *disk) write(g *group) error {
 	defer d.tx.reset()
 	defer d.encoder.forget()
-	d.tx.keep.journalFloor = d.index.floor(d.group + 1)
-	tombstones := d.index.dead
-	d.index.dead = nil
+	tombstones := d.beginGroup()
 	for i := range g.units {
 		if err := d.tx.unit(d.unitOperations(&g.units[i])); err != nil {
 			return err
@@ -109,9 +107,20 @@ func (d *disk) write(g *group) error {
 	return d.tx.commit()
 }
 
+// beginGroup takes the records whose tombstones are due and notes the floor.
+func (d *disk) beginGroup() (tombstones []*stored) {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	d.tx.keep.journalFloor = d.index.floor(d.group + 1)
+	tombstones, d.index.dead = d.index.dead, nil
+	return tombstones
+}
+
 // newlyDead takes the records that died in this write, but for those that were only
 // written by it: their turn is the next, so that no transaction sets and deletes a key.
 func (d *disk) newlyDead(first uint64) []*stored {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	var now, later []*stored
 	for _, r := range d.index.dead {
 		if r.group < first {
@@ -195,13 +204,13 @@ func (d *disk) writeRecord(puts []queue.StoredPut, now int64, with []operation) 
 	}
 	group := d.group + 1
 	value := d.encoder.record(group, now, puts, d.newID)
-	r := &stored{group: group, bytes: len(value)}
+	r := &stored{group: group, written: now, bytes: int64(len(value))}
 	ops := []operation{{key: d.tx.bytesOf(func(b []byte) []byte { return appendJournalKey(b, group) }), value: value}}
 	var refs []operation
 	for _, a := range d.encoder.aside {
 		r.aside = append(r.aside, asideKeys{id: a.id, parts: uint32(len(a.parts)), refs: a.refs})
 		for n, part := range a.parts {
-			r.bytes += len(part)
+			r.fixed = true
 			key := d.tx.bytesOf(func(b []byte) []byte { return appendBodyKey(b, a.id, uint32(n)) })
 			ops = append(ops, operation{key: key, value: part})
 		}
@@ -214,12 +223,14 @@ func (d *disk) writeRecord(puts []queue.StoredPut, now int64, with []operation) 
 
 // indexRecord makes a record known before its transaction commits (S-20).
 func (d *disk) indexRecord(r *stored, puts []queue.StoredPut) {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	d.index.addRecord(r)
 	for i := 0; i < len(puts); {
 		end := sectionEnd(puts, i)
 		lv := d.index.level(puts[i].Queue, puts[i].Level)
 		for ; i < end; i++ {
-			d.index.add(lv, r, puts[i].Queue, puts[i].Seq)
+			d.index.add(lv, r, puts[i].Queue, puts[i].Seq, puts[i].Message.BodyBytes())
 		}
 	}
 }

@@ -1,34 +1,58 @@
 package persistence
 
 import (
-	"fmt"
-	"math"
-	"math/bits"
 	"slices"
-	"sort"
+	"sync"
 
 	"github.com/leveretmq/leveret/queue"
 )
 
-// index knows every journal record that is needed and how many of its references are
-// alive, so that a record is deleted once, when the last of them is settled (S-10). It
-// belongs to the committer. A record enters it before its transaction commits (S-20).
+// index knows every record that is needed, which numbers of which levels are in it, and
+// how many of those are alive: so that a record is deleted once, when the last of them is
+// settled (S-10), and that a read finds its record. It does not grow with messages but
+// with records.
+//
+// Only the committer changes what is where. A record enters before its transaction
+// commits (S-20); what the mover rewrote changes places after its own did (S-21).
 type index struct {
+	// mu guards everything here. It is held for look-ups and changes in memory, never for a
+	// commit, and no publisher wants it.
+	mu sync.Mutex
+
 	queues  map[queue.ID]*queueIndex
-	records map[uint64]*stored  // by group; those with live references or quarantined
-	bodies  map[uint64]struct{} // ids of the bodies those keep aside
-	order   []*stored           // by group, for the floor; some may be dead
-	dead    []*stored           // waiting for their tombstones
+	records map[uint64]*stored   // journal records by group; those with live references or quarantined
+	bodies  map[uint64]struct{}  // ids of the bodies those keep aside
+	damaged map[chunkKey]*stored // quarantined chunks
+	coming  map[chunkKey]*stored // chunks of the mover whose transaction is under way
+	order   []*stored            // journal records by group, for the floor; some may be dead
+	dead    []*stored            // waiting for their tombstones
+
+	journal journalUse
+	// lookUp finds the numbers of a stretch that has holes and does not know where. The
+	// error is damage.
+	lookUp func(s *stretch) ([]uint64, error)
 }
 
-// stored is a journal record on disk.
+// journalUse is how much the journal holds that could be moved.
+type journalUse struct {
+	bytes              int64
+	records, stretches int
+}
+
+// stored is a record on disk: a journal record, or a chunk.
 type stored struct {
-	group uint64
-	live  int // references not settled
-	bytes int
+	group   uint64
+	written int64 // Unix milliseconds
+	bytes   int64 // of its value
+	refs    int   // references it was found or written with
+	live    int   // references not settled
+	chunk   *chunkKey
+	aside   []asideKeys
+	buried  bool
 	// quarantined records are damaged. They stay for a repair, whatever is settled.
 	quarantined bool
-	aside       []asideKeys
+	// fixed records are not moved: they keep bodies aside, or bodies worth sharing.
+	fixed bool
 }
 
 // asideKeys are what a record keeps under 40 and 41.
@@ -43,20 +67,13 @@ type queueIndex struct{ levels []levelIndex }
 
 type levelIndex struct {
 	level    uint8
-	state    bool     // there is a key 02
-	pages    []uint64 // keys 30, rising
-	last     uint64   // the highest number stored
-	sections []stretch
-	settled  int // sections with nothing left
-}
-
-// stretch is what one record has of one level: numbers in rising order.
-type stretch struct {
-	record      *stored
-	first, last uint64
-	offsets     []uint32 // number - first of each, when there are holes; nil when there are none
-	count, left int
-	gone        []uint64 // a bit for each that is settled; nil while none is
+	state    bool      // there is a key 02
+	changed  bool      // since the mover last looked for small chunks
+	pages    []uint64  // keys 30, rising
+	last     uint64    // the highest number stored
+	sections []stretch // in order; they do not overlap
+	settled  int       // sections with nothing left
+	journal  int       // sections in the journal with something left
 }
 
 func newIndex() *index {
@@ -64,6 +81,8 @@ func newIndex() *index {
 		queues:  make(map[queue.ID]*queueIndex),
 		records: make(map[uint64]*stored),
 		bodies:  make(map[uint64]struct{}),
+		damaged: make(map[chunkKey]*stored),
+		coming:  make(map[chunkKey]*stored),
 	}
 }
 
@@ -98,124 +117,100 @@ func (x *index) level(id queue.ID, level uint8) *levelIndex {
 
 // addRecord makes a record known. Its stretches are added next.
 func (x *index) addRecord(r *stored) {
-	x.records[r.group] = r
 	for i := range r.aside {
 		x.bodies[r.aside[i].id] = struct{}{}
 	}
+	if r.chunk != nil {
+		return // it is known by its stretch
+	}
+	x.records[r.group] = r
+	x.count(r, 1)
 	if len(x.order) >= 64 && len(x.records) < len(x.order)/2 {
 		x.order = slices.DeleteFunc(x.order, func(r *stored) bool { return x.records[r.group] != r })
 	}
 	x.order = append(x.order, r)
 }
 
-// add notes one live reference of record r. Numbers of a level only ever rise.
-func (x *index) add(lv *levelIndex, r *stored, id queue.ID, seq uint64) {
-	if seq <= lv.last {
-		panic(fmt.Sprintf("persistence: queue %d level %d stores message %d after %d", id, lv.level, seq, lv.last))
+// count adds a journal record to what could be moved, or takes it off.
+func (x *index) count(r *stored, sign int) {
+	if r.chunk == nil && !r.fixed && !r.quarantined {
+		x.journal.bytes += int64(sign) * r.bytes
+		x.journal.records += sign
 	}
-	lv.last = seq
-	r.live++
-	if n := len(lv.sections); n > 0 {
-		if s := &lv.sections[n-1]; s.record == r && seq-s.first <= math.MaxUint32 {
-			s.extend(seq)
-			return
-		}
-	}
-	if lv.settled > 32 && lv.settled > len(lv.sections)/2 {
-		lv.sections = slices.DeleteFunc(lv.sections, func(s stretch) bool { return s.left == 0 })
-		lv.settled = 0
-	}
-	lv.sections = append(lv.sections, stretch{record: r, first: seq, last: seq, count: 1, left: 1})
 }
 
-func (s *stretch) extend(seq uint64) {
-	if s.offsets == nil && seq != s.last+1 {
-		s.offsets = make([]uint32, s.count, s.count+16)
-		for i := range s.offsets {
-			s.offsets[i] = uint32(i)
+// quarantine keeps a damaged record for a repair.
+func (x *index) quarantine(r *stored) {
+	if r.quarantined || r.buried {
+		return
+	}
+	x.count(r, -1)
+	r.quarantined = true
+	if r.chunk != nil {
+		x.damaged[*r.chunk] = r
+	}
+}
+
+// fix has the mover leave a record alone.
+func (x *index) fix(r *stored) {
+	if !r.fixed && !r.buried {
+		x.count(r, -1)
+		r.fixed = true
+	}
+}
+
+// bury moves a record to those that wait for their tombstones.
+func (x *index) bury(r *stored) {
+	if r.quarantined || r.buried {
+		return
+	}
+	if r.chunk == nil {
+		if x.records[r.group] == r {
+			delete(x.records, r.group)
+			x.count(r, -1)
 		}
 	}
-	if s.offsets != nil {
-		s.offsets = append(s.offsets, uint32(seq-s.first))
+	r.buried = true
+	for i := range r.aside {
+		delete(x.bodies, r.aside[i].id)
 	}
-	s.last = seq
-	s.count++
-	s.left++
+	x.dead = append(x.dead, r)
 }
 
 // settle notes that the numbers from first to last are settled. Saying so twice, or of
 // numbers that were never stored, changes nothing: a record deleted too early would be
 // a message lost.
 func (x *index) settle(lv *levelIndex, first, last uint64) {
-	i := sort.Search(len(lv.sections), func(i int) bool { return lv.sections[i].last >= first })
-	for ; i < len(lv.sections) && lv.sections[i].first <= last; i++ {
+	for i := lv.search(first); i < len(lv.sections) && lv.sections[i].first <= last; i++ {
 		s := &lv.sections[i]
 		if s.left == 0 {
 			continue
 		}
-		s.record.live -= s.settle(first, last)
+		n, err := s.settle(first, last, x.lookUp)
+		if err != nil {
+			x.quarantine(s.record)
+			continue
+		}
+		s.record.live -= n
+		lv.changed = lv.changed || n > 0
 		if s.left == 0 {
-			s.gone, s.offsets = nil, nil
-			lv.settled++
+			x.finished(lv, s)
 		}
 		if s.record.live == 0 {
 			x.bury(s.record)
 		}
 	}
+	lv.compact()
 }
 
-// settle returns how many of the numbers from first to last were alive until now.
-func (s *stretch) settle(first, last uint64) int {
-	from, to := s.position(first), s.count
-	if last < s.last {
-		to = s.position(last + 1)
+// finished notes that nothing is left of a stretch.
+func (x *index) finished(lv *levelIndex, s *stretch) {
+	s.members = nil
+	lv.settled++
+	if s.record.chunk == nil {
+		lv.journal--
+		x.journal.stretches--
 	}
-	if from == 0 && to == s.count {
-		n := s.left
-		s.left = 0
-		return n
-	}
-	if s.gone == nil {
-		s.gone = make([]uint64, (s.count+63)/64)
-	}
-	n := 0
-	for from < to {
-		mask := ^uint64(0) << (from % 64)
-		if end := from&^63 + 64; end > to {
-			mask &= ^uint64(0) >> (end - to)
-		}
-		n += bits.OnesCount64(mask &^ s.gone[from/64])
-		s.gone[from/64] |= mask
-		from = from&^63 + 64
-	}
-	s.left -= n
-	return n
-}
-
-// position is how many of the stretch's numbers are below seq.
-func (s *stretch) position(seq uint64) int {
-	switch {
-	case seq <= s.first:
-		return 0
-	case seq > s.last:
-		return s.count
-	case s.offsets == nil:
-		return int(seq - s.first)
-	}
-	n, _ := slices.BinarySearch(s.offsets, uint32(seq-s.first))
-	return n
-}
-
-// bury moves a record to those that wait for their tombstones.
-func (x *index) bury(r *stored) {
-	if r.quarantined || x.records[r.group] != r {
-		return
-	}
-	delete(x.records, r.group)
-	for i := range r.aside {
-		delete(x.bodies, r.aside[i].id)
-	}
-	x.dead = append(x.dead, r)
 }
 
 // drop forgets a queue; nothing of it is alive any more.
@@ -226,7 +221,19 @@ func (x *index) drop(id queue.ID) {
 	}
 	delete(x.queues, id)
 	for i := range q.levels {
-		x.settle(&q.levels[i], 0, math.MaxUint64)
+		lv := &q.levels[i]
+		for j := range lv.sections {
+			s := &lv.sections[j]
+			if s.left == 0 {
+				continue
+			}
+			s.record.live -= int(s.left)
+			s.left = 0
+			x.finished(lv, s)
+			if s.record.live == 0 {
+				x.bury(s.record)
+			}
+		}
 	}
 }
 
@@ -237,7 +244,7 @@ func (lv *levelIndex) addPage(page uint64) {
 	}
 }
 
-// floor is a group below which no record is needed; next is the group to come.
+// floor is a group below which no journal record is needed; next is the group to come.
 func (x *index) floor(next uint64) uint64 {
 	for len(x.order) > 0 {
 		if r := x.order[0]; x.records[r.group] == r {
@@ -248,4 +255,21 @@ func (x *index) floor(next uint64) uint64 {
 	}
 	x.order = nil
 	return next
+}
+
+// hasChunk tells whether a chunk is needed.
+func (x *index) hasChunk(k chunkKey) bool {
+	if x.damaged[k] != nil || x.coming[k] != nil {
+		return true
+	}
+	lv := x.find(k.queue, k.level)
+	if lv == nil {
+		return false
+	}
+	for i := lv.search(k.first); i < len(lv.sections) && lv.sections[i].first <= k.last; i++ {
+		if c := lv.sections[i].record.chunk; c != nil && *c == k && lv.sections[i].left > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -12,6 +12,7 @@ const (
 	keyMetadata = 0x01
 	keyState    = 0x02
 	keyJournal  = 0x10
+	keyChunk    = 0x20
 	keyPage     = 0x30
 	keyBody     = 0x40
 	keyBodyRef  = 0x41
@@ -60,6 +61,66 @@ func parseJournalKey(k []byte) (group uint64, ok bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint64(k[1:]), true
+}
+
+// chunkKey is what the key of a chunk says, so that recovery needs no more than keys.
+type chunkKey struct {
+	queue       queue.ID
+	level       uint8
+	first, last uint64
+	count       uint32
+	bytes       uint32 // of the payloads
+	minTime     int64  // the earliest publish time, Unix milliseconds
+	minExpiry   int64  // the earliest deadline, Unix milliseconds; 0 when none expires
+	group       uint64 // that wrote it: of two chunks that overlap, the later one counts
+}
+
+const chunkKeyBytes = 54
+
+func appendChunkKey(dst []byte, k *chunkKey) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, keyChunk), uint64(k.queue))
+	dst = append(dst, k.level)
+	dst = binary.BigEndian.AppendUint64(dst, k.first)
+	dst = binary.BigEndian.AppendUint64(dst, k.last)
+	dst = binary.BigEndian.AppendUint32(dst, k.count)
+	dst = binary.BigEndian.AppendUint32(dst, k.bytes)
+	dst = appendUint48(dst, k.minTime)
+	dst = appendUint48(dst, k.minExpiry)
+	return binary.BigEndian.AppendUint64(dst, k.group)
+}
+
+func appendUint48(dst []byte, v int64) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(v>>32))
+	return binary.BigEndian.AppendUint32(dst, uint32(v))
+}
+
+func parseChunkKey(k []byte) (c chunkKey, ok bool) {
+	if len(k) != chunkKeyBytes {
+		return chunkKey{}, false
+	}
+	u48 := func(b []byte) int64 {
+		return int64(binary.BigEndian.Uint16(b))<<32 | int64(binary.BigEndian.Uint32(b[2:]))
+	}
+	c = chunkKey{
+		queue:     queue.ID(binary.BigEndian.Uint64(k[1:])),
+		level:     k[9],
+		first:     binary.BigEndian.Uint64(k[10:]),
+		last:      binary.BigEndian.Uint64(k[18:]),
+		count:     binary.BigEndian.Uint32(k[26:]),
+		bytes:     binary.BigEndian.Uint32(k[30:]),
+		minTime:   u48(k[34:]),
+		minExpiry: u48(k[40:]),
+		group:     binary.BigEndian.Uint64(k[46:]),
+	}
+	return c, c.first <= c.last && c.count > 0 && uint64(c.count-1) <= c.last-c.first
+}
+
+// appendKey appends the key of a record.
+func (r *stored) appendKey(dst []byte) []byte {
+	if r.chunk != nil {
+		return appendChunkKey(dst, r.chunk)
+	}
+	return appendJournalKey(dst, r.group)
 }
 
 func appendBodyKey(dst []byte, body uint64, part uint32) []byte {

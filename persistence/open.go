@@ -91,6 +91,8 @@ func (d *disk) open() (*recovery, error) {
 		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
 	d.maxCount, d.maxBytes = d.db.MaxBatchCount(), d.db.MaxBatchSize()
+	d.views.db = d.db
+	d.index.lookUp = d.lookUp
 	r := &recovery{d: d, last: last, salvage: salvage{dir: d.dir}}
 	if err := r.read(); err != nil {
 		return nil, fmt.Errorf("read store %s: %w", d.dir, err)

@@ -74,6 +74,8 @@ func (d *disk) partKey(name []byte, part int) []byte {
 // Pages go before the head and the deletes of pages after it, so that even spread over
 // several transactions nothing acknowledged comes back.
 func (d *disk) stateOperations(ops []operation, s *queue.State) []operation {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	lv := d.index.level(s.Queue, s.Level)
 	for i := range s.Pages {
 		p := &s.Pages[i]
@@ -101,6 +103,8 @@ func (d *disk) stateOperations(ops []operation, s *queue.State) []operation {
 // noteSettled takes what a state settles off the records. The puts of the batch must be
 // in the index: one may have been settled while it was collected.
 func (d *disk) noteSettled(s *queue.State) {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	lv := d.index.level(s.Queue, s.Level)
 	for _, r := range s.Settled {
 		d.index.settle(lv, r.First, r.Last)
@@ -122,6 +126,8 @@ func (d *disk) pageDelete(id queue.ID, level uint8, page uint64) operation {
 
 // dropOperations deletes the state of a queue that is gone. Its messages die with it.
 func (d *disk) dropOperations(id queue.ID) []operation {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	q := d.index.queues[id]
 	if q == nil {
 		return nil
@@ -142,7 +148,7 @@ func (d *disk) dropOperations(id queue.ID) []operation {
 
 // recordDeletes deletes a record and what it keeps aside.
 func (d *disk) recordDeletes(r *stored) []operation {
-	ops := []operation{d.remove(d.tx.bytesOf(func(b []byte) []byte { return appendJournalKey(b, r.group) }))}
+	ops := []operation{d.remove(d.tx.bytesOf(func(b []byte) []byte { return r.appendKey(b) }))}
 	for i := range r.aside {
 		a := &r.aside[i]
 		for n := range a.parts {
@@ -168,6 +174,8 @@ func (d *disk) refKeys(ops []operation, a *asideKeys) []operation {
 // suspectDeletes deletes those of the sweep's keys that are still unknown: a record may
 // have been made since it looked (S-20).
 func (d *disk) suspectDeletes(keys [][]byte) []operation {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
 	var ops []operation
 	for _, k := range keys {
 		if !d.needed(k) {
@@ -177,13 +185,16 @@ func (d *disk) suspectDeletes(keys [][]byte) []operation {
 	return ops
 }
 
-// needed tells whether the index knows what a key stands for.
+// needed tells whether the index, which is locked, knows what a key stands for.
 func (d *disk) needed(key []byte) bool {
 	switch key[0] {
 	case keyJournal:
 		group, ok := parseJournalKey(key)
 		_, known := d.index.records[group]
 		return !ok || known
+	case keyChunk:
+		k, ok := parseChunkKey(key)
+		return !ok || d.index.hasChunk(k)
 	case keyState:
 		id, level, ok := parseStateKey(key)
 		lv := d.index.find(id, level)

@@ -3,6 +3,7 @@ package persistence
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"sort"
 
 	"github.com/leveretmq/leveret/queue"
 )
@@ -11,9 +12,9 @@ import (
 // from.
 type record struct {
 	group    uint64
+	base     int64 // when it was made, Unix milliseconds
 	sections []section
 	bodies   []bodyEntry
-	whole    bool // the checksum of all bodies was right
 }
 
 // section is a run of references of one level of a queue, in order.
@@ -38,9 +39,9 @@ type bodyEntry struct {
 	aside          bool
 }
 
-// parseRecord verifies and reads a record's directory. Errors are damage, except for a
-// format that is newer than this reader, which is errNewer. Bodies that do not check out
-// are not an error here: body tells.
+// parseRecord verifies and reads a record's directory and nothing else: bodies are not
+// touched. Errors are damage, except for a format that is newer than this reader, which is
+// a *newerError.
 func parseRecord(b []byte) (*record, error) {
 	if len(b) < headerBytes {
 		return nil, damaged("%d bytes are no record", len(b))
@@ -61,6 +62,7 @@ func parseRecord(b []byte) (*record, error) {
 	r := &record{group: binary.BigEndian.Uint64(b[8:])}
 	c := cursor{b: b[headerBytes:dirEnd]}
 	base := int64(c.uvarint())
+	r.base = base
 	r.readSections(&c, base)
 	r.readBodies(&c, base, int(dirEnd), len(b))
 	if c.failed {
@@ -73,7 +75,6 @@ func parseRecord(b []byte) (*record, error) {
 			}
 		}
 	}
-	r.whole = crc32.Checksum(b[dirEnd:], castagnoli) == binary.BigEndian.Uint32(b[20:])
 	return r, nil
 }
 
@@ -124,6 +125,20 @@ func (r *record) readBodies(c *cursor, base int64, offset, end int) {
 	}
 }
 
+// fits tells whether b can be the record that r was parsed from: it has its length.
+func (r *record) fits(b []byte) bool {
+	if len(r.bodies) == 0 {
+		return false
+	}
+	last := &r.bodies[len(r.bodies)-1]
+	return len(b) == last.offset+last.length
+}
+
+// search is the first reference to seq or what comes after it.
+func (s *section) search(seq uint64) int {
+	return sort.Search(len(s.refs), func(i int) bool { return s.refs[i].seq >= seq })
+}
+
 // body cuts body n out of the bytes the record was parsed from, and verifies it.
 func (r *record) body(b []byte, n int) (meta, payload []byte, err error) {
 	e := &r.bodies[n]
@@ -137,6 +152,11 @@ func (r *record) body(b []byte, n int) (meta, payload []byte, err error) {
 		return nil, nil, damaged("body %d does not add up", n)
 	}
 	return meta, c.b, nil
+}
+
+// bodiesWhole tells whether the checksum of all bodies of a record that parsed is right.
+func bodiesWhole(b []byte) bool {
+	return crc32.Checksum(b[binary.BigEndian.Uint32(b[16:]):], castagnoli) == binary.BigEndian.Uint32(b[20:])
 }
 
 // asideAt reads where a body that is stored aside is: what body returned as its payload.

@@ -46,7 +46,7 @@ func decodePuts(b []byte) ([]queue.StoredPut, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !rec.whole {
+	if !bodiesWhole(b) {
 		return nil, errors.New("checksum of the bodies")
 	}
 	var puts []queue.StoredPut

@@ -15,7 +15,7 @@ import (
 )
 
 // recovery reads a store that was just opened: declarations, acknowledgement state, and
-// the messages that are alive.
+// where the messages are that are alive. It reads no bodies.
 type recovery struct {
 	d    *disk
 	last uint64 // the last group, as the sequence file remembers it
@@ -28,7 +28,6 @@ type recovery struct {
 	garbage  []topology.Record // bindings of predecessors (S-5)
 	queues   map[queue.ID]*recovered
 	suspects [][]byte // keys of what is dead
-	names    map[string]string
 	damaged  int
 
 	salvage  salvage
@@ -41,25 +40,28 @@ type recovered struct {
 }
 
 type recoveredLevel struct {
-	level    uint8
-	state    levelState
-	pages    []queue.Page
-	next     uint64
-	messages []queue.RestoredMessage
+	level  uint8
+	state  levelState
+	pages  []queue.Page
+	next   uint64
+	covers []cover     // the chunks, in order; they do not overlap
+	logged uint64      // the highest number in the journal so far
+	runs   []queue.Run // the messages alive
 }
 
 func (r *recovery) read() error {
 	r.queues = make(map[queue.ID]*recovered)
-	r.names = make(map[string]string)
 	r.txn = r.d.db.NewTransaction(false)
 	defer r.txn.Discard()
 	for _, step := range []func() error{
-		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readStates, r.readPages, r.readJournal, r.readAside,
+		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readStates, r.readPages,
+		r.readChunks, r.readJournal, r.readAside,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
+	r.arrange()
 	r.judgeDelivery()
 	return nil
 }
@@ -374,7 +376,7 @@ func (q *recovered) restored() queue.Restored {
 			DeliveredTo:    lv.state.deliveredTo,
 			AllRedelivered: q.pessimistic,
 			Pages:          lv.pages,
-			Messages:       lv.messages,
+			Runs:           lv.runs,
 		})
 	}
 	return out

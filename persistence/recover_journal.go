@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
-	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 )
 
-// readJournal reads the records from the floor on. What is below is dead, whether or not
-// garbage collection brought it back.
+// readJournal reads the directories of the records from the floor on. What is below is
+// dead, whether or not garbage collection brought it back.
 func (r *recovery) readJournal() error {
 	return r.each([]byte{keyJournal}, func(item *badger.Item) error {
 		group, ok := parseJournalKey(item.Key())
@@ -30,11 +30,16 @@ func (r *recovery) readJournal() error {
 // for among what Badger cut off; failing that it is reported and kept for a repair.
 func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 	s := &stored{group: group}
-	err := item.Value(func(b []byte) error { return r.parseAlive(s, b) })
+	err := r.parsed(s, item.Value, func(rec *record, b []byte) error {
+		if err := r.checkOrder(rec); err != nil {
+			return err
+		}
+		s.bytes, s.written = int64(len(b)), rec.base
+		r.d.index.addRecord(s)
+		r.takeAlive(s, rec, b)
+		return nil
+	})
 	var d damage
-	if errors.As(err, &d) {
-		err = r.salvageRecord(s, err)
-	}
 	if errors.As(err, &d) {
 		r.damaged++
 		r.d.zero.Error().Uint64("group", group).Str("damage", err.Error()).
@@ -46,33 +51,28 @@ func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 	if err != nil {
 		return fmt.Errorf("record of group %d: %w", group, err)
 	}
-	if s.live == 0 && !s.quarantined {
+	if s.live == 0 {
 		r.d.index.bury(s)
 	}
 	return nil
 }
 
-func (r *recovery) parseAlive(s *stored, b []byte) error {
-	rec, err := parseRecord(b)
-	if err != nil {
-		return err
+// parsed has do look at the record s, whose value is to be had from value, or, when that
+// is damaged, at what was set aside of it: then it is written again.
+func (r *recovery) parsed(s *stored, value func(func([]byte) error) error, do func(*record, []byte) error) error {
+	look := func(b []byte) error {
+		rec, err := s.parse(b)
+		if err != nil {
+			return err
+		}
+		return do(rec, b)
 	}
-	if rec.group != s.group {
-		return damaged("group %d instead of %d", rec.group, s.group)
+	failed := asDamage(value(look))
+	var d damage
+	if !errors.As(failed, &d) {
+		return failed
 	}
-	if err := r.checkOrder(rec); err != nil {
-		return err
-	}
-	s.bytes = len(b)
-	r.d.index.addRecord(s)
-	r.takeAlive(s, rec, b)
-	return nil
-}
-
-// salvageRecord reads a record from what was set aside and has it written again; failed
-// is what was wrong with the stored one.
-func (r *recovery) salvageRecord(s *stored, failed error) error {
-	key := appendJournalKey(nil, s.group)
+	key := s.appendKey(nil)
 	b, err := r.salvage.find(key)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (r *recovery) salvageRecord(s *stored, failed error) error {
 	if b == nil {
 		return failed
 	}
-	if err := r.parseAlive(s, b); err != nil {
+	if err := look(b); err != nil {
 		return err
 	}
 	r.rewrites = append(r.rewrites, operation{key: key, value: b})
@@ -89,35 +89,36 @@ func (r *recovery) salvageRecord(s *stored, failed error) error {
 
 // checkOrder refuses numbers that do not rise: they would be somebody else's.
 func (r *recovery) checkOrder(rec *record) error {
-	type place struct {
+	type level struct {
 		queue queue.ID
 		level uint8
 	}
-	last := make(map[place]uint64)
+	last := make(map[level]uint64)
 	for i := range rec.sections {
 		sec := &rec.sections[i]
 		q := r.queues[sec.queue]
 		if q == nil {
 			continue
 		}
-		p := place{sec.queue, sec.level}
-		if lv := r.d.index.find(sec.queue, sec.level); lv != nil {
-			last[p] = max(last[p], lv.last)
-		}
+		p := level{sec.queue, sec.level}
+		lv := q.level(sec.level)
+		last[p] = max(last[p], lv.logged)
 		for _, f := range sec.refs {
 			if f.seq <= last[p] {
 				return damaged("message %d of queue %d level %d is stored after %d", f.seq, sec.queue, sec.level, last[p])
 			}
 			last[p] = f.seq
+			if c := lv.cover(f.seq); c != nil && c.group <= rec.group {
+				return damaged("message %d of queue %d level %d is in an older chunk, too", f.seq, sec.queue, sec.level)
+			}
 		}
 	}
 	return nil
 }
 
-// takeAlive hands the living messages of a record to their queues.
+// takeAlive tells the queues of the living messages of a record, and the index where they
+// are.
 func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
-	bodies := make([]*message.Message, len(rec.bodies))
-	broken := make([]error, len(rec.bodies))
 	keeps := make(map[int]*asideKeys)
 	for i := range rec.sections {
 		sec := &rec.sections[i]
@@ -128,99 +129,110 @@ func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
 		lv := q.level(sec.level)
 		index := r.d.index.level(sec.queue, sec.level)
 		for _, f := range sec.refs {
+			lv.logged = f.seq
 			lv.next = max(lv.next, f.seq+1)
-			if !lv.alive(f.seq) {
+			// What a chunk has taken over is there (S-22).
+			if !lv.alive(f.seq) || lv.cover(f.seq) != nil {
 				continue
 			}
-			r.d.index.add(index, s, sec.queue, f.seq)
-			if bodies[f.body] == nil && broken[f.body] == nil {
-				bodies[f.body], broken[f.body] = r.message(rec, b, f.body, keeps)
+			body := &rec.bodies[f.body]
+			r.take(lv, index, s, &f, body.payload)
+			if body.aside {
+				r.noteAside(keeps, s, sec, rec, b, &f)
 			}
-			if err := broken[f.body]; err != nil {
-				r.reportBody(s, sec, f.seq, err)
-				continue
-			}
-			if a := keeps[f.body]; a != nil {
-				a.refs = append(a.refs, bodyRef{sec.queue, sec.level, f.seq})
-			}
-			lv.messages = append(lv.messages, queue.RestoredMessage{
-				Seq: f.seq, Expiry: f.expiry, Redelivered: f.redelivered, Message: bodies[f.body]})
 		}
 	}
 	for _, a := range keeps {
 		s.aside = append(s.aside, *a)
 		r.d.index.bodies[a.id] = struct{}{}
+		r.d.index.fix(s)
 	}
+}
+
+// take notes one living message. The sections of the index are put in order later.
+func (r *recovery) take(lv *recoveredLevel, index *levelIndex, s *stored, f *ref, payload int) {
+	s.live++
+	s.refs++
+	lv.found(queue.Run{Range: queue.Range{First: f.seq, Last: f.seq}, Count: 1, Bytes: int64(payload), MinExpiry: f.expiry})
+	if n := len(index.sections); n > 0 {
+		last := &index.sections[n-1]
+		if last.record == s && f.seq > last.last && f.seq-last.first <= math.MaxUint32 && lv.adjoin(last.last, f.seq) {
+			last.extend(f.seq, payload)
+			return
+		}
+	}
+	r.d.index.push(index, stretch{record: s, first: f.seq, last: f.seq, bytes: int64(payload), count: 1, left: 1})
+}
+
+// noteAside reads where a body is that is kept in parts: all that is in the record of it.
+func (r *recovery) noteAside(keeps map[int]*asideKeys, s *stored, sec *section, rec *record, b []byte, f *ref) {
+	a := keeps[f.body]
+	if a == nil {
+		_, where, err := rec.body(b, f.body)
+		a = &asideKeys{}
+		if err == nil {
+			a.id, a.parts, err = asideAt(where)
+		}
+		if err == nil {
+			err = r.checkParts(a.id, a.parts)
+		}
+		if err != nil {
+			r.reportBody(s, sec, f.seq, err)
+			return
+		}
+		keeps[f.body] = a
+	}
+	a.refs = append(a.refs, bodyRef{sec.queue, sec.level, f.seq})
 }
 
 func (r *recovery) reportBody(s *stored, sec *section, seq uint64, err error) {
 	r.damaged++
-	s.quarantined = true
+	r.d.index.quarantine(s)
+	r.d.reported.first(place{sec.queue, sec.level, seq})
 	r.d.zero.Error().Uint64("group", s.group).Uint64("queue", uint64(sec.queue)).
 		Uint8("level", sec.level).Uint64("seq", seq).Str("damage", err.Error()).
 		Msg("a message is damaged and not served")
 }
 
-// message makes the message of a body, its payload fetched from wherever it is.
-func (r *recovery) message(rec *record, b []byte, n int, keeps map[int]*asideKeys) (*message.Message, error) {
-	meta, payload, err := rec.body(b, n)
-	if err != nil {
-		return nil, err
+// checkParts looks at the parts of a body, if any may have been cut off: what was set aside
+// of them is written again.
+func (r *recovery) checkParts(id uint64, parts uint32) error {
+	cut, err := r.salvage.any()
+	if err != nil || !cut {
+		return err
 	}
-	if rec.bodies[n].aside {
-		id, parts, err := asideAt(payload)
-		if err != nil {
-			return nil, err
-		}
-		keeps[n] = &asideKeys{id: id, parts: parts}
-		if payload, err = r.readParts(id, parts, rec.bodies[n].payload); err != nil {
-			return nil, err
-		}
-	}
-	return decodeMessage(meta, payload, r.intern)
-}
-
-func (r *recovery) readParts(id uint64, parts uint32, size int) ([]byte, error) {
-	var payload []byte
 	for n := range parts {
 		key := appendBodyKey(nil, id, n)
-		piece, err := r.readPart(key)
-		if err != nil {
-			return nil, fmt.Errorf("part %d of body %d: %w", n, id, err)
+		if err := r.checkPart(key); err != nil {
+			return fmt.Errorf("part %d of body %d: %w", n, id, err)
 		}
-		payload = append(payload, piece...)
 	}
-	if len(payload) != size {
-		return nil, damaged("body %d has %d bytes instead of %d", id, len(payload), size)
-	}
-	return payload, nil
+	return nil
 }
 
-// readPart reads one part of a body, from what was set aside if need be.
-func (r *recovery) readPart(key []byte) (piece []byte, err error) {
+func (r *recovery) checkPart(key []byte) error {
 	item, err := r.txn.Get(key)
 	if err != nil {
-		return nil, damaged("%v", err)
+		return damaged("%v", err)
 	}
 	err = item.Value(func(b []byte) error {
-		p, err := parsePart(b)
-		piece = bytes.Clone(p)
+		_, err := parsePart(b)
 		return err
 	})
 	if err == nil {
-		return piece, nil
+		return nil
 	}
 	b, broken := r.salvage.find(key)
 	if broken != nil {
-		return nil, broken
+		return broken
 	}
 	if b != nil {
-		if p, again := parsePart(b); again == nil {
-			r.rewrites = append(r.rewrites, operation{key: key, value: b})
-			return p, nil
+		if _, again := parsePart(b); again == nil {
+			r.rewrites = append(r.rewrites, operation{key: key, value: bytes.Clone(b)})
+			return nil
 		}
 	}
-	return nil, err
+	return asDamage(err)
 }
 
 // parsePart cuts the piece out of a part of a body, and verifies it.
@@ -234,15 +246,6 @@ func parsePart(b []byte) ([]byte, error) {
 	}
 	_, piece, err := rec.body(b, 0)
 	return piece, err
-}
-
-func (r *recovery) intern(b []byte) string {
-	if s, ok := r.names[string(b)]; ok {
-		return s
-	}
-	s := string(b)
-	r.names[s] = s
-	return s
 }
 
 // readAside finds bodies kept aside that no living record keeps.

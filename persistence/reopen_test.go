@@ -55,7 +55,11 @@ func TestStoredMessagesAreThereAfterACrashAndAfterACleanStop(t *testing.T) {
 		t.Helper()
 		s := open(t, dir)
 		r := restore(t, s, 7)
-		equal(t, "bodies", bodies(r), []string{"b", "c"})
+		var got []string
+		for _, m := range readAll(t, s, 7, r) {
+			got = append(got, string(m.Message.Body()))
+		}
+		equal(t, "bodies", got, []string{"b", "c"})
 		lv := r.Levels[0]
 		if lv.Head != 2 || lv.Next != 4 || lv.DeliveredTo != 1 || lv.AllRedelivered {
 			t.Errorf("got head %d, next %d, delivered to %d, all redelivered %v; want 2, 4, 1, false",

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -146,6 +147,7 @@ type salvage struct {
 	dir    string
 	loaded bool
 	tails  [][]byte
+	least  uint64 // what lowest found; 0 before
 }
 
 func (s *salvage) files() ([]string, error) {
@@ -169,6 +171,37 @@ func (s *salvage) load() error {
 		s.tails = append(s.tails, b)
 	}
 	return nil
+}
+
+// any tells whether anything was set aside.
+func (s *salvage) any() (bool, error) {
+	err := s.load()
+	return len(s.tails) > 0, err
+}
+
+// lowest is the lowest group of any record that can be read in what was set aside; the
+// highest number there is when none can.
+func (s *salvage) lowest() uint64 {
+	if s.least == 0 {
+		s.least = math.MaxUint64
+		for _, tail := range s.tails {
+			magic := binary.BigEndian.AppendUint16(nil, recordMagic)
+			for at := 0; ; {
+				i := bytes.Index(tail[at:], magic)
+				if i < 0 {
+					break
+				}
+				at += i
+				if n := recordLength(tail[at:]); n > 0 {
+					s.least = min(s.least, binary.BigEndian.Uint64(tail[at+8:]))
+					at += n
+				} else {
+					at += len(magic)
+				}
+			}
+		}
+	}
+	return s.least
 }
 
 // find returns the batch record that was stored under key, if its directory is intact.

@@ -70,6 +70,8 @@ type Store struct {
 	gate  sync.RWMutex
 	whole atomic.Bool // something was done together since the last collection
 
+	reads *reads
+
 	c committer // belongs to the committer's goroutine
 }
 
@@ -93,6 +95,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.backend, s.id = d, d.schema.node
+	s.reads.source = d
 	s.catalog, s.restored = r.catalog, r.queues
 	s.suspects = r.suspects
 	s.stats.damaged.Store(uint64(r.damaged))
@@ -105,11 +108,14 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// NewMemory returns a store that keeps nothing: whatever is collected counts as stored.
-// It commits like any other, so that a broker on it behaves the same.
+// NewMemory returns a store that keeps messages in memory and nothing longer than it
+// lives: whatever is collected counts as stored, and can be read until it is settled. It
+// commits like any other, so that a broker on it behaves the same.
 func NewMemory(o Options) *Store {
 	s := newStore(o)
-	s.backend = &memory{}
+	m := newMemory()
+	s.backend = m
+	s.reads.source = m
 	// It never fails: a system without entropy ends the process.
 	_, _ = rand.Read(s.id[:])
 	s.nextID.Store(1)
@@ -127,6 +133,7 @@ func newStore(o Options) *Store {
 	if s.maximum <= 0 {
 		s.maximum = defaultMaxUnstored
 	}
+	s.reads = newReads(s.Err)
 	s.c.init(s)
 	return s
 }
@@ -193,6 +200,7 @@ func (s *Store) Close() error {
 		s.c.finish()
 		close(s.stopped)
 	}
+	s.reads.close()
 	err := s.backend.close()
 	if failure := s.Err(); failure != nil {
 		return errors.Join(failure, err)
@@ -395,7 +403,7 @@ type Stats struct {
 	CommitTime time.Duration
 	Committing time.Time
 	Unstored   int64  // bytes of messages that wait for the disk
-	Damaged    uint64 // messages or records that could not be read at start
+	Damaged    uint64 // messages, or records of them, that could not be read
 }
 
 // counters are the live form of Stats.

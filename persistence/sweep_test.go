@@ -64,7 +64,7 @@ func TestRecordThatCameBackIsNotDeliveredAgain(t *testing.T) {
 		reappear(t, s, group, queue.StoredPut{Queue: 1, Seq: seq + 1, Message: msg(t, "again")})
 	}
 	again := open(t, copyDir(t, dir))
-	equal(t, "found", bodies(restore(t, again, 1)), []string{"c"})
+	equal(t, "found", bodies(t, again, 1), []string{"c"})
 	again.Start()
 	q = newFake(again, 1)
 	q.next = 4

@@ -123,6 +123,7 @@ func (t *transaction) commit() error {
 	}
 	d.group = group
 	d.sequence.write(group)
+	d.views.renew(group)
 	d.stats.transactions.Add(1)
 	if d.collector != nil {
 		d.collector.committed()
