@@ -46,6 +46,7 @@ func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool
 	target := max(before-want, keep)
 	for i := range q.levels {
 		lv := &q.levels[i]
+		lv.split(keep)
 		q.pageBack(lv, target, out)
 		q.pageFront(lv, target, keep, out)
 	}
@@ -54,6 +55,42 @@ func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool
 		q.large = false
 	}
 	return before - q.ram, !q.large
+}
+
+// split makes a front of the first keep bytes, and a back of the rest, where everything is
+// in memory. The newest messages are not on disk yet, so paging begins in the middle.
+func (lv *level) split(keep int64) {
+	r := &lv.ready
+	if lv.runs.len() > 0 || lv.back.live > 0 || r.bytes <= keep {
+		return
+	}
+	at, bytes := r.start, int64(0)
+	for at < len(r.blocks) && bytes < keep {
+		b := r.blocks[at]
+		for i := b.lo; i < b.hi; i++ {
+			if b.entries[i].msg != nil {
+				bytes += int64(b.entries[i].size)
+			}
+		}
+		at++
+	}
+	lv.back = ready{}
+	for _, b := range r.blocks[at:] {
+		lv.back.blocks = append(lv.back.blocks, b)
+		if b.counted {
+			lv.back.emptied++
+			r.emptied--
+		}
+		lv.back.live += b.live
+	}
+	lv.back.bytes = r.bytes - bytes
+	r.live -= lv.back.live
+	r.bytes = bytes
+	clear(r.blocks[at:])
+	r.blocks = r.blocks[:at]
+	if r.start == len(r.blocks) {
+		r.blocks, r.start = r.blocks[:0], 0
+	}
 }
 
 // pageBack moves the oldest blocks behind the runs into runs.
