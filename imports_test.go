@@ -60,7 +60,6 @@ var rooms = []room{
 	{name: "config"},
 	{name: "node", everything: true},
 	{name: "bench", may: []string{"amqp"}},
-	{name: "bench/cmd/...", may: []string{"bench"}},
 	{name: "cmd/...", everything: true},
 	{name: "brokertest", everything: true},
 	{name: "brokertest/...", everything: true},

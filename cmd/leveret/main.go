@@ -49,6 +49,7 @@ func command() *cobra.Command {
 		configCommand(),
 		validateCommand(),
 		healthcheckCommand(),
+		benchCommand(),
 		versionCommand(),
 	)
 	return root
