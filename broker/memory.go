@@ -12,7 +12,7 @@ import (
 
 // DefaultQueueMemory is how many bytes of messages queues hold in memory together unless
 // told otherwise.
-const DefaultQueueMemory = 32 << 20
+const DefaultQueueMemory = 16 << 20
 
 // keepQueueMemory is how much of its first messages a queue keeps in memory whatever the
 // others need.

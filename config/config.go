@@ -147,7 +147,7 @@ func Default() Config {
 		Store: Store{
 			Backend:     "badger",
 			MaxUnstored: 8 * MiB,
-			QueueMemory: 32 * MiB,
+			QueueMemory: 16 * MiB,
 		},
 		Log: Log{
 			Level:  "info",
