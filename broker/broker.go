@@ -125,6 +125,17 @@ func (b *Broker) GeneratedName(prefix string) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(p[:])
 }
 
+// Together calls f so that what it publishes to and settles in several queues reaches the
+// disk together or not at all, where the store knows how to do that (S-7). Nothing may be
+// locked, and f must not wait for the store.
+func (b *Broker) Together(f func()) {
+	if s, ok := b.messages.(interface{ Together(f func()) }); ok {
+		s.Together(f)
+		return
+	}
+	f()
+}
+
 // Barrier has everything a queue wants stored put on disk; what is answered after it rests
 // on that. Queues that store nothing have nothing to wait for.
 func (b *Broker) Barrier(q *queue.Queue) *Commit {

@@ -78,8 +78,8 @@ func (t *transaction) takeSettled() []delivered {
 }
 
 // txCommit does what was kept: publishes first, then settlements (TX-3). The answer waits
-// for what a publisher's confirm would wait for. The transaction is not atomic across
-// queues: a crash in between may keep a part of it.
+// for what a publisher's confirm would wait for. RabbitMQ is not atomic across queues;
+// here everything reaches the disk together, so that a crash keeps all of it or nothing.
 func (ch *Channel) txCommit() error {
 	if ch.tx == nil {
 		return amqp.PreconditionFailed("channel is not transactional")
@@ -90,17 +90,19 @@ func (ch *Channel) txCommit() error {
 
 	w := new(commitWaiter)
 	confirm := message.NewConfirm(w, 0)
-	for _, p := range t.publishes {
-		ch.countPublisher()
-		c.tally.receive(p.m)
-		ch.route(p.m, p.x, p.mandatory, confirm)
-	}
-	for _, s := range t.settled {
-		ch.mu.Lock()
-		ch.makeRoom(s.deliveries)
-		ch.mu.Unlock()
-		ch.apply(s.deliveries, s.settlement)
-	}
+	c.b.Together(func() {
+		for _, p := range t.publishes {
+			ch.countPublisher()
+			c.tally.receive(p.m)
+			ch.route(p.m, p.x, p.mandatory, confirm)
+		}
+		for _, s := range t.settled {
+			ch.mu.Lock()
+			ch.makeRoom(s.deliveries)
+			ch.mu.Unlock()
+			ch.apply(s.deliveries, s.settlement)
+		}
+	})
 	ch.resumeStarved()
 	confirm.Release(&c.effects.Wakes)
 	c.wait(w.then, func(time.Time) {
