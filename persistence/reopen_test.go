@@ -1,6 +1,8 @@
 package persistence
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -79,4 +81,25 @@ func TestStoredMessagesAreThereAfterACrashAndAfterACleanStop(t *testing.T) {
 	}
 	check(dir)
 	check(dir)
+}
+
+// P10: a table is written before it enters the manifest, and a crash may come between.
+func TestTableThatACrashCutShortIsNoReasonToRefuse(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.Start()
+	q := declare(t, s, 1, "q")
+	q.put(msg(t, "kept"))
+	flush(t, s, q)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"", "half of a table"} {
+		if err := os.WriteFile(filepath.Join(dir, "000999.sst"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

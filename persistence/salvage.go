@@ -264,7 +264,7 @@ func (s *salvage) remove() error {
 // a goroutine of its own, where nobody can catch it. Its last four octets are the length
 // of a checksum, before which are the length of the index and the index.
 func checkTables(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	tables, err := manifestTables(dir)
 	if err != nil {
 		return err
 	}
