@@ -180,8 +180,9 @@ func (ch *Channel) forgetCancelled() {
 	}
 }
 
-// QueueGone tells the client that the queue of k is gone (Q-63, CON-7). It is called by
-// whoever deleted the queue, with nothing locked.
+// QueueGone tells the client that the queue of k is gone (Q-63, CON-7), after what it is
+// still to be answered: a client that deletes a queue hears of that first. It is called
+// by whoever deleted the queue, with nothing locked.
 func (k *consumer) QueueGone(effects *queue.Effects) {
 	ch := k.ch
 	ch.mu.Lock()
@@ -193,8 +194,10 @@ func (k *consumer) QueueGone(effects *queue.Effects) {
 	ch.cancelled = append(ch.cancelled, k)
 	if ch.c.client.cancelNotify {
 		m := amqp.BasicCancel{ConsumerTag: k.tag, NoWait: true}
-		out := ch.c.out
-		out.end(amqp.AppendMethod(out.begin(), ch.id, &m), &effects.Wakes)
+		frame := amqp.AppendMethod(nil, ch.id, &m)
+		if out := ch.c.out; !ch.c.replies.follow(frame) {
+			out.end(append(out.begin(), frame...), &effects.Wakes)
+		}
 	}
 }
 
