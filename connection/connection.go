@@ -121,6 +121,7 @@ type Connection struct {
 	replies replies
 
 	released     bool
+	parted       bool // the client said goodbye, and was answered
 	spoke        bool
 	permit       broker.Permit
 	session      *session
@@ -344,7 +345,7 @@ func (c *Connection) Drained(now time.Time) {
 // to be: consumers are removed, what was not acknowledged goes back, exclusive queues are
 // deleted (C-36). It may be called again.
 func (c *Connection) Close(now time.Time, reason error) {
-	if c.reason == nil {
+	if c.reason == nil && !c.parted {
 		c.reason = reason
 	}
 	c.now = now
