@@ -69,8 +69,9 @@ func (ch *Channel) recover(requeue bool, ok amqp.Method) error {
 }
 
 // makeRoom takes settled deliveries out of the windows they filled. A consumer whose own
-// delivery is settled is offered messages by its queue; it need not be resumed. The
-// channel is locked.
+// delivery is settled is offered messages by its queue; it need not be resumed. But room
+// in the shared window is for those who wait for it, so from here to resumeStarved, which
+// has to follow, nobody else gets it. The channel is locked.
 func (ch *Channel) makeRoom(taken []delivered) {
 	for i := range taken {
 		if k := taken[i].consumer; k != nil {
@@ -81,6 +82,7 @@ func (ch *Channel) makeRoom(taken []delivered) {
 			ch.window.out--
 		}
 	}
+	ch.sharing = ch.window.limit > 0 && len(ch.starved) > 0
 }
 
 // apply tells the queues, each in the order of the tags. Nothing is locked.
@@ -116,13 +118,18 @@ func (ch *Channel) resumeStarved() {
 		ch.mu.Unlock()
 		return
 	}
+	if ch.window.limit > 0 {
+		ch.mu.Unlock()
+		ch.shareRoom()
+		return
+	}
 	c := ch.c
 	resume, kept := c.resumed[:0], ch.starved[:0]
 	for _, k := range ch.starved {
 		switch {
 		case !k.waits:
 			k.listed = false
-		case k.window.full() || ch.window.full():
+		case k.window.full():
 			kept = append(kept, k)
 		default:
 			k.listed, k.waits = false, false
@@ -137,6 +144,52 @@ func (ch *Channel) resumeStarved() {
 		resume[i] = nil
 	}
 	c.resumed = resume[:0]
+}
+
+// shareRoom gives the room in the shared window to those who wait for it, the longest
+// waiting first. Offered to whoever settled last it would never leave that consumer, and
+// neither the others of its queue nor other queues would ever get anything.
+func (ch *Channel) shareRoom() {
+	c := ch.c
+	for {
+		ch.mu.Lock()
+		k := ch.nextStarved()
+		ch.sharing, ch.invited = k != nil, k
+		ch.mu.Unlock()
+		if k == nil {
+			return
+		}
+		k.queue.Resume(c.now, k, &c.effects)
+	}
+}
+
+// nextStarved takes the consumer that gets room in the shared window next from those that
+// wait, or returns nil when there is no room or nobody that could use it: the one that
+// waits the longest, or one of the same queue that goes before it (CON-9). The channel is
+// locked.
+func (ch *Channel) nextStarved() *consumer {
+	ch.starved = slices.DeleteFunc(ch.starved, func(k *consumer) bool {
+		k.listed = k.waits
+		return !k.waits
+	})
+	if ch.window.full() {
+		return nil
+	}
+	next := -1
+	for i, k := range ch.starved {
+		switch {
+		case !k.noAck && k.window.full():
+		case next < 0, k.queue == ch.starved[next].queue && k.priority > ch.starved[next].priority:
+			next = i
+		}
+	}
+	if next < 0 {
+		return nil
+	}
+	k := ch.starved[next]
+	ch.starved = slices.Delete(ch.starved, next, next+1)
+	k.listed, k.waits = false, false
+	return k
 }
 
 // keepTaken keeps the scratch space of settlements, and lets go of one that a huge

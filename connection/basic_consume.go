@@ -20,6 +20,8 @@ type consumer struct {
 	tag   string
 	order int // of subscription within the channel
 	noAck bool
+	// priority is x-priority (CON-9).
+	priority int32
 	// replyName is what messages for a consumer of direct reply-to are published to.
 	replyName string
 
@@ -56,7 +58,7 @@ func (ch *Channel) basicConsume(m *amqp.BasicConsume) error {
 	if err := q.CanConsume(o); err != nil {
 		return err
 	}
-	k := &consumer{ch: ch, queue: q, tag: m.ConsumerTag, noAck: m.NoAck, window: window{limit: ch.prefetch}}
+	k := &consumer{ch: ch, queue: q, tag: m.ConsumerTag, noAck: m.NoAck, priority: o.Priority, window: window{limit: ch.prefetch}}
 	if k.tag == "" {
 		k.tag = ch.c.b.GeneratedName("amq.ctag-")
 	}
@@ -180,8 +182,9 @@ func (ch *Channel) forgetCancelled() {
 	}
 }
 
-// QueueGone tells the client that the queue of k is gone (Q-63, CON-7). It is called by
-// whoever deleted the queue, with nothing locked.
+// QueueGone tells the client that the queue of k is gone (Q-63, CON-7), after what it is
+// still to be answered: a client that deletes a queue hears of that first. It is called
+// by whoever deleted the queue, with nothing locked.
 func (k *consumer) QueueGone(effects *queue.Effects) {
 	ch := k.ch
 	ch.mu.Lock()
@@ -193,8 +196,10 @@ func (k *consumer) QueueGone(effects *queue.Effects) {
 	ch.cancelled = append(ch.cancelled, k)
 	if ch.c.client.cancelNotify {
 		m := amqp.BasicCancel{ConsumerTag: k.tag, NoWait: true}
-		out := ch.c.out
-		out.end(amqp.AppendMethod(out.begin(), ch.id, &m), &effects.Wakes)
+		frame := amqp.AppendMethod(nil, ch.id, &m)
+		if out := ch.c.out; !ch.c.replies.follow(frame) {
+			out.end(append(out.begin(), frame...), &effects.Wakes)
+		}
 	}
 }
 
@@ -207,7 +212,7 @@ func (k *consumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 	if ch.stopped || k.gone {
 		return false
 	}
-	if !k.noAck && (k.window.full() || ch.window.full()) {
+	if k.mustWait() {
 		k.waits = true
 		if !k.listed {
 			k.listed = true
@@ -226,6 +231,18 @@ func (k *consumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 		ch.window.out++
 	}
 	return true
+}
+
+// mustWait reports whether a window keeps k from getting anything now. What needs no
+// acknowledgement takes no place in the shared window and yet has to wait while that is
+// full, as in RabbitMQ; windows of a consumer's own mean nothing to it (CON-5). Room that
+// is about to be shared out is for whoever's turn it is. The channel is locked.
+func (k *consumer) mustWait() bool {
+	ch := k.ch
+	if ch.window.full() || ch.sharing && ch.invited != k {
+		return true
+	}
+	return !k.noAck && k.window.full()
 }
 
 // deliver appends basic.deliver with its content to buf, which came from beginDelivery.

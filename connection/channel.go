@@ -33,7 +33,9 @@ type Channel struct {
 	nextTag   uint64     // the last delivery tag given out
 	unacked   unacked
 	window    window      // shared by all consumers (QOS-3)
-	starved   []*consumer // found their window or the shared one full
+	starved   []*consumer // found their window or the shared one full, in the order they did
+	sharing   bool        // room in the shared window is about to be given to the starved
+	invited   *consumer   // whose turn it is while sharing
 	cancelled []*consumer // their queue is gone; the map does not know yet
 	pending   confirms
 	telling   bool // somebody is going to Wake us

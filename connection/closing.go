@@ -11,7 +11,8 @@ const (
 	// silence is how long a client that broke the rules of framing or failed to log in is
 	// left waiting before its socket is closed (W-10, C-9).
 	silence = 3 * time.Second
-	// closeWait is the longest a client has to answer connection.close (C-31).
+	// closeWait is the longest a client has to answer connection.close (C-31), or to close
+	// the socket after its own was answered (C-30).
 	closeWait = 30 * time.Second
 )
 
@@ -55,18 +56,23 @@ func (c *Connection) closeConnection(e *amqp.Error) {
 	}
 	c.release()
 	c.resume = nil
-	c.state = closing
-	wait := closeWait
-	if c.life.interval > 0 {
-		wait = min(wait, c.life.interval)
-	}
-	c.deadline = c.now.Add(wait)
+	c.awaitEnd()
 	c.answer(0, nil, &amqp.ConnectionClose{
 		ReplyCode: e.Code,
 		ReplyText: amqp.Truncate(e.Text),
 		ClassID:   e.ClassID,
 		MethodID:  e.MethodID,
 	})
+}
+
+// awaitEnd leaves it to the client to end the conversation, for a while.
+func (c *Connection) awaitEnd() {
+	c.state = closing
+	wait := closeWait
+	if c.life.interval > 0 {
+		wait = min(wait, c.life.interval)
+	}
+	c.deadline = c.now.Add(wait)
 }
 
 // brokenFrame ends a connection whose bytes cannot be made sense of any more. Nothing
@@ -89,7 +95,8 @@ func (c *Connection) fallSilent(reason error) {
 
 // Shutdown asks the client to go, for reason, which is told as it is when it is an
 // *amqp.Error and as 320 otherwise (C-33). It is for the goroutine that calls Feed; Flush
-// has to follow. A client that has not opened its connection yet is just left.
+// has to follow. A client that has not opened its connection yet, or has closed it, is
+// just left.
 func (c *Connection) Shutdown(now time.Time, reason error) {
 	c.now = now
 	e := asError(reason)
@@ -103,18 +110,22 @@ func (c *Connection) Shutdown(now time.Time, reason error) {
 	case c.state < running:
 		c.reason = e
 		c.state = ended
+	case c.parted:
+		c.state = ended
 	}
 }
 
 // connectionClose answers a client that says goodbye. What it sent before has been done,
-// and its exclusive queues are gone before it is told so (C-30).
+// and its exclusive queues are gone before it is told so. It is the client that closes the
+// socket then (C-30): one that says goodbye in several threads hears an answer in each.
 func (c *Connection) connectionClose(m *amqp.ConnectionClose) {
 	if m.ReplyCode != amqp.ReplySuccess && c.reason == nil {
 		c.reason = &amqp.Error{Code: m.ReplyCode, Text: m.ReplyText, ClassID: m.ClassID, MethodID: m.MethodID, Hard: true}
 	}
 	c.release()
+	c.parted = true
+	c.awaitEnd()
 	c.answer(0, nil, &amqp.ConnectionCloseOk{})
-	c.state = ended
 }
 
 // liveness is what is known of the client's heartbeats (W-62).

@@ -66,6 +66,7 @@ type Connection struct {
 	resume   func(now time.Time) // continues when no answer waits any more
 	spoke    bool                // the client got as far as a protocol header
 	released bool                // what the client held was given back
+	parted   bool                // the client said goodbye, and was answered
 	decoding bool                // a client's octets are being read, nothing is changed
 
 	// Read, or with locks of their own, touched by others.
@@ -307,7 +308,7 @@ func (c *Connection) Drained(now time.Time) {
 // to be: consumers are removed, what was not acknowledged goes back, exclusive queues are
 // deleted (C-36). It may be called again.
 func (c *Connection) Close(now time.Time, reason error) {
-	if c.reason == nil {
+	if c.reason == nil && !c.parted {
 		c.reason = reason
 	}
 	c.now = now

@@ -55,6 +55,19 @@ func (r *replies) add(frame []byte) *reply {
 	return a
 }
 
+// follow has a frame sent after the answers that wait, and reports false when none does.
+func (r *replies) follow(frame []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		return false
+	}
+	// Somebody has yet to settle what is at the front, so this cannot stay behind.
+	r.queue = append(r.queue, &reply{frame: frame, ready: true})
+	r.waiting.Store(int32(len(r.queue)))
+	return true
+}
+
 // settle makes an answer ready and sends those at the front that are. After a failed
 // commit nothing is answered any more, because nobody knows what is on disk.
 func (r *replies) settle(a *reply, err error) {

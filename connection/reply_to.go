@@ -55,7 +55,7 @@ func (ch *Channel) consumeReplies(m *amqp.BasicConsume) error {
 		return amqp.PreconditionFailed("reply consumer already set")
 	}
 	c := ch.c
-	k := &consumer{ch: ch, tag: m.ConsumerTag, noAck: true, replyName: c.b.GeneratedName(replyPrefix)}
+	k := &consumer{ch: ch, tag: m.ConsumerTag, noAck: true, replyName: ch.replyName()}
 	if k.tag == "" {
 		k.tag = c.b.GeneratedName("amq.ctag-")
 	}
@@ -66,6 +66,14 @@ func (ch *Channel) consumeReplies(m *amqp.BasicConsume) error {
 	}
 	c.opts.Replies.add(k)
 	return nil
+}
+
+// replyName makes the name of a consumer of replies. It has the form of RabbitMQ's, a
+// place and a key in base64 with a full stop between them, because there are clients
+// whose tests look for that; here both are random.
+func (ch *Channel) replyName() string {
+	b := ch.c.b
+	return b.GeneratedName(b.GeneratedName(replyPrefix)+".") + "=="
 }
 
 // forgetReplyTo makes the channel's reply name invalid.
