@@ -24,6 +24,7 @@ type client struct {
 	// Capabilities, false when not announced (C-5).
 	cancelNotify bool // wants to hear when a consumer is cancelled
 	authFailure  bool // wants to be told why it is refused
+	blocked      bool // wants to be told when it is not read because of an alarm
 }
 
 // greet looks at the first eight octets and answers with connection.start, or with the
@@ -51,14 +52,14 @@ func (c *Connection) greet(b []byte) (n int) {
 	return n
 }
 
-// serverProperties are C-2's, and what is announced of C-3: connection.blocked is left
-// out because nothing raises alarms yet.
+// serverProperties are C-2's with the capabilities of C-3.
 func (o *Options) serverProperties() amqp.Table {
 	capabilities := amqp.Table{
 		{Name: "publisher_confirms", Value: true},
 		{Name: "exchange_exchange_bindings", Value: true},
 		{Name: "basic.nack", Value: true},
 		{Name: "consumer_cancel_notify", Value: true},
+		{Name: "connection.blocked", Value: true},
 		{Name: "consumer_priorities", Value: true},
 		{Name: "authentication_failure_close", Value: true},
 		{Name: "per_consumer_qos", Value: true},
@@ -158,6 +159,7 @@ func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
 	c.client.properties = m.ClientProperties
 	c.client.cancelNotify = capability(m.ClientProperties, "consumer_cancel_notify")
 	c.client.authFailure = capability(m.ClientProperties, "authentication_failure_close")
+	c.client.blocked = capability(m.ClientProperties, "connection.blocked")
 	user, err := c.b.Authenticate(m.Mechanism, []byte(m.Response), c.peer.Loopback)
 	if err != nil {
 		if c.client.authFailure && !errors.Is(err, auth.ErrMalformed) {
@@ -246,6 +248,9 @@ func (s *session) Describe() broker.SessionInfo {
 	info.Channels = int(s.c.channelCount.Load())
 	return info
 }
+
+// Unblocked implements broker.Blocked.
+func (s *session) Unblocked() { s.c.opts.Ready() }
 
 // Close implements broker.Session.
 func (s *session) Close(reason *amqp.Error) { s.c.opts.Stop(reason) }
