@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/node"
 )
@@ -179,4 +180,16 @@ func (s *Server) Close() {
 	if err := n.Stop(context.Background()); err != nil {
 		s.t.Errorf("brokertest: the broker did not stop cleanly: %v", err)
 	}
+}
+
+// SetAlarm raises or clears an alarm by hand, until Restart: while broker.MemoryAlarm or
+// broker.DiskAlarm is on, connections that publish get connection.blocked and are not read.
+func (s *Server) SetAlarm(a broker.Alarm, on bool) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node == nil {
+		s.t.Fatal("brokertest: an alarm for a broker that does not run")
+	}
+	s.node.Broker().SetAlarm(a, on)
 }
