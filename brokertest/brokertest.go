@@ -85,6 +85,8 @@ func Start(t testing.TB, opts ...Option) *Server {
 	s.config.DataDir = t.TempDir()
 	s.config.Listen = []string{"127.0.0.1:0"}
 	s.config.MetricsListen = []string{"127.0.0.1:0"}
+	// Tests are to run where little is left, and to take little.
+	s.config.DiskFreeLimit, s.config.Store.Ballast = 64*config.MiB, 0
 	// A client of a test that does not answer has no reason to.
 	s.config.ShutdownTimeout = time.Second
 	for _, o := range opts {
