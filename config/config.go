@@ -43,7 +43,7 @@ type Config struct {
 
 	// The free space on the disk of the data directory below which publishers are stopped, until
 	// there is a tenth more than this again. A size; 0 is 1 GiB, or a tenth of a disk smaller
-	// than 10 GiB.
+	// than 10 GiB, but 64 MiB if it has them twice.
 	DiskFreeLimit Size `key:"disk_free_limit" min:"0"`
 
 	// The memory in use above which publishers are stopped. A size; 0 is six tenths of what the

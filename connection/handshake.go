@@ -44,7 +44,7 @@ func (c *Connection) greet(b []byte) (n int) {
 	c.send(0, &amqp.ConnectionStart{
 		VersionMajor:     0,
 		VersionMinor:     9,
-		ServerProperties: c.opts.serverProperties(),
+		ServerProperties: appendAlarms(c.opts.serverProperties(), c.b.Alarms()),
 		Mechanisms:       auth.Mechanisms,
 		Locales:          "en_US",
 	})
@@ -76,6 +76,21 @@ func (o *Options) serverProperties() amqp.Table {
 		{Name: "product_version", Value: o.ProductVersion},
 		{Name: "version", Value: o.Version},
 	}
+}
+
+// AlarmsProperty is the server property that lists the alarms that are on, by name. It is
+// there only while one is, for health checks, which have no user to log in with.
+const AlarmsProperty = "leveret_alarms"
+
+func appendAlarms(properties amqp.Table, on broker.Alarms) amqp.Table {
+	var names amqp.Array
+	for _, a := range on.All() {
+		names = append(names, a.String())
+	}
+	if names == nil {
+		return properties
+	}
+	return append(properties, amqp.Field{Name: AlarmsProperty, Value: names})
 }
 
 // connectionFrame handles a frame of channel 0.

@@ -16,9 +16,12 @@ const (
 	// lookEvery is how often what may run short is looked at.
 	lookEvery = time.Second
 	// lookSoonest is how often while the disk is close to its limit.
-	lookSoonest = 100 * time.Millisecond
+	lookSoonest = 10 * time.Millisecond
 	// fillRate is how many bytes a second a disk is taken to be filled with at most.
 	fillRate = 1 << 30
+	// leastFree is what the store needs to work when publishers have been stopped: what they
+	// have sent before, its logs, and a compaction that gives room back.
+	leastFree = 64 << 20
 	// slowCommit is how long a commit may take before it is an alarm (E7).
 	slowCommit = 10 * time.Second
 )
@@ -29,8 +32,9 @@ type watch struct {
 	set func(broker.Alarm, bool)
 	log zerolog.Logger
 
-	disk   *diskWatch // nil without a disk to watch
-	memory *memoryWatch
+	disk   *diskWatch   // nil without a disk to watch, and so is commit
+	commit *commitWatch // on a goroutine of its own: a disk that hangs holds up who looks at it
+	memory *memoryWatch // nil when it is not known how much there is
 
 	stop    chan struct{}
 	looking sync.WaitGroup
@@ -41,6 +45,9 @@ func (w *watch) start() {
 	w.stop = make(chan struct{})
 	if d := w.disk; d != nil {
 		w.repeat(func(now time.Time) time.Duration { return d.look(now, w.set, w.log) })
+	}
+	if k := w.commit; k != nil {
+		w.repeat(func(now time.Time) time.Duration { return k.look(now, w.set, w.log) })
 	}
 	if m := w.memory; m != nil {
 		w.repeat(func(now time.Time) time.Duration { return m.look(now, w.set, w.log) })
@@ -71,41 +78,56 @@ func (w *watch) close() {
 	}
 }
 
+// diskLimit and memoryLimit are what is watched for, 0 when it is not.
+func (w *watch) diskLimit() int64 {
+	if w.disk == nil {
+		return 0
+	}
+	return w.disk.limit
+}
+
+func (w *watch) memoryLimit() int64 {
+	if w.memory == nil {
+		return 0
+	}
+	return w.memory.limit
+}
+
 // place is the disk of the store, as the watch needs it.
 type place interface {
 	Space() (persistence.Space, error)
-	// Committing is since when a commit is under way, zero when none is.
-	Committing() time.Time
 	// Check stops the store when its directory is gone.
 	Check()
+	// Reclaim has room given back that is taken up by nothing.
+	Reclaim()
 	// RestoreBallast makes the ballast if keep bytes are free beside it.
 	RestoreBallast(keep int64) (made bool, err error)
 }
 
-// diskWatch watches the room on the disk, and the commit under way.
+// diskWatch watches the room on the disk.
 type diskWatch struct {
 	place place
 	limit int64 // bytes
 
-	low, slow bool // the alarms that are on
-	blind     bool // the room could not be told the last time
-	bare      bool // the ballast could not be made the last time
+	low   bool // the alarm is on
+	blind bool // the room could not be told the last time
+	bare  bool // the ballast could not be made the last time
 }
 
-// freeLimit is the limit that is configured, or a tenth of the disk and no more than 1 GiB.
+// freeLimit is the limit that is configured, or 1 GiB, or a tenth of a smaller disk. A disk
+// that is very small needs more than its tenth.
 func freeLimit(configured config.Size, total int64) int64 {
 	if configured > 0 {
 		return int64(configured)
 	}
-	return min(int64(config.GiB), total/10)
+	return min(int64(config.GiB), max(total/10, min(leastFree, total/2)))
 }
 
 // release is where the alarm ends: a little above the limit, so that it does not come and go.
 func (d *diskWatch) release() int64 { return d.limit + d.limit/10 }
 
-func (d *diskWatch) look(now time.Time, set func(broker.Alarm, bool), log zerolog.Logger) (again time.Duration) {
+func (d *diskWatch) look(_ time.Time, set func(broker.Alarm, bool), log zerolog.Logger) (again time.Duration) {
 	d.place.Check()
-	d.lookAtCommit(now, set, log)
 	space, err := d.place.Space()
 	if err != nil {
 		if !d.blind {
@@ -127,7 +149,9 @@ func (d *diskWatch) look(now time.Time, set func(broker.Alarm, bool), log zerolo
 			Msg("disk alarm cleared: there is room again, publishers go on")
 		set(broker.DiskAlarm, false)
 	}
-	if !d.low {
+	if d.low {
+		d.place.Reclaim()
+	} else {
 		d.restoreBallast(log)
 	}
 	return d.pause(space.Free)
@@ -135,24 +159,33 @@ func (d *diskWatch) look(now time.Time, set func(broker.Alarm, bool), log zerolo
 
 // pause is shorter the sooner the disk could be at its limit.
 func (d *diskWatch) pause(free int64) time.Duration {
-	soonest := time.Duration(max(0, free-d.limit)) * time.Second / fillRate
-	return min(lookEvery, max(lookSoonest, soonest))
+	if d.low {
+		return lookEvery
+	}
+	left := min(max(0, free-d.limit), fillRate)
+	return max(lookSoonest, time.Duration(left)*lookEvery/fillRate)
 }
 
-// lookAtCommit sees whether the disk answers.
-func (d *diskWatch) lookAtCommit(now time.Time, set func(broker.Alarm, bool), log zerolog.Logger) {
-	began := d.place.Committing()
+// commitWatch watches the commit under way.
+type commitWatch struct {
+	committing func() time.Time // since when one is, zero when none is
+	slow       bool             // the alarm is on
+}
+
+func (k *commitWatch) look(now time.Time, set func(broker.Alarm, bool), log zerolog.Logger) time.Duration {
+	began := k.committing()
 	took := now.Sub(began)
 	switch slow := !began.IsZero() && took >= slowCommit; {
-	case slow && !d.slow:
+	case slow && !k.slow:
+		k.slow = true
 		log.Warn().Dur("took", took).Msg("SLOW DISK: a commit does not come to an end, and confirms wait for it")
 		set(broker.SlowDiskAlarm, true)
-		d.slow = true
-	case !slow && d.slow:
+	case !slow && k.slow:
+		k.slow = false
 		log.Info().Msg("slow disk: the commit has come to its end")
 		set(broker.SlowDiskAlarm, false)
-		d.slow = false
 	}
+	return lookEvery
 }
 
 // restoreBallast makes the ballast again where that does not bring the alarm near.
@@ -176,9 +209,6 @@ type storePlace struct {
 // Space implements place.
 func (p storePlace) Space() (persistence.Space, error) { return persistence.SpaceOf(p.dir) }
 
-// Committing implements place.
-func (p storePlace) Committing() time.Time { return p.Stats().Committing }
-
 // Check implements place.
 func (p storePlace) Check() { p.CheckPlace() }
 
@@ -191,6 +221,7 @@ func (n *Node) watchFor(c config.Config, dir string) error {
 	if dir == "" {
 		return nil
 	}
+	n.watch.commit = &commitWatch{committing: func() time.Time { return n.store.Stats().Committing }}
 	place := storePlace{n.store, dir}
 	space, err := place.Space()
 	switch {

@@ -35,7 +35,7 @@ type FullError struct {
 
 func (e *FullError) Error() string {
 	return fmt.Sprintf("store %s cannot be opened: %d MiB are free on its disk and %d MiB needed; make room, or move the directory to a larger disk",
-		e.Dir, e.Free>>20, e.Needed>>20)
+		e.Dir, e.Free>>20, (e.Needed+1<<20-1)>>20)
 }
 
 // makeRoom sees to it that there is room to open the store in dir, and gives up the ballast

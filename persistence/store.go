@@ -74,7 +74,8 @@ type Store struct {
 	gate  sync.RWMutex
 	whole atomic.Bool // something was done together since the last collection
 
-	reads *reads
+	reads   *reads
+	reclaim atomic.Bool // room is to be given back
 
 	c committer // belongs to the committer's goroutine
 }
