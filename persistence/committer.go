@@ -118,8 +118,8 @@ func (c *committer) commit(withAcks bool) {
 	c.collect(g, withAcks)
 	c.takeTopology(g)
 	c.conclude(g)
-	if d, ok := c.s.backend.(*disk); ok && c.s.reclaim.Swap(false) && c.s.Err() == nil {
-		if err := d.reclaim(time.Now()); err != nil {
+	if c.s.reclaim.Swap(false) && c.s.Err() == nil {
+		if err := c.reclaim(); err != nil {
 			c.s.fail(err)
 		}
 	}

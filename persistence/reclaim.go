@@ -17,7 +17,11 @@ func discardRatioFor(dir string) float64 {
 	if err != nil {
 		return discardRatio // the disk is not known to be short of anything
 	}
-	fits := 1 - float64(space.Free/2)/valueLogFileSize
+	return discardRatioWith(space.Free)
+}
+
+func discardRatioWith(free int64) float64 {
+	fits := 1 - float64(free/2)/valueLogFileSize
 	return min(highestRatio, max(discardRatio, fits))
 }
 
@@ -39,6 +43,14 @@ func (s *Store) Reclaim() {
 	if _, ok := s.backend.(*disk); ok && !s.reclaim.Swap(true) {
 		s.signal()
 	}
+}
+
+// reclaim is a commit as far as a disk that does not answer goes.
+func (c *committer) reclaim() error {
+	now := time.Now()
+	c.s.stats.commitStart.Store(now.UnixNano())
+	defer c.s.stats.commitStart.Store(0)
+	return c.s.backend.(*disk).reclaim(now)
 }
 
 // reclaim writes filler until both memtables have been flushed: two flushes are what the

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -324,4 +326,53 @@ func TestFullDiskWithoutBallastIsExplained(t *testing.T) { // E9
 	drain(t, consumer, func() (uint64, bool) { return confirmed, true })
 	stopped(t, s)
 	empty()
+}
+
+// TestDiskThatHangsIsAnAlarm: confirms wait for it, a client that does not publish is served,
+// and the health check fails until it is over.
+func TestDiskThatHangsIsAnAlarm(t *testing.T) { // E7
+	t.Parallel() // it only waits
+	dir := smallDisk(t, "300")
+	freeze := func(flag string) {
+		t.Helper()
+		if out, err := exec.Command("fsfreeze", flag, dir).CombinedOutput(); err != nil {
+			t.Skipf("SKIPPED: a disk cannot be made to hang here: %v\n%s", err, out)
+		}
+	}
+	s := startServing(t, filepath.Join(dir, "data"), complete)
+	_, ch := dial(t, s)
+	declare(t, ch)
+	_, other := dial(t, s)
+	freeze("-f")
+	frozen := true
+	defer func() {
+		if frozen {
+			freeze("-u")
+		}
+	}()
+	c, err := ch.PublishWithDeferredConfirm("", "q", false, false, amqp.Publishing{DeliveryMode: 2, Body: []byte("waits")})
+	must(t, err)
+	start := time.Now()
+	line := s.until("SLOW DISK: a commit does not come to an end, and confirms wait for it")
+	if took := time.Since(start); line["level"] != "warn" || took < 9*time.Second || took > 15*time.Second {
+		t.Errorf("got %v after %v, want a warning after ten seconds", line, took)
+	}
+	if out, complaint, code := runProgram(t, "healthcheck", "--listen", s.address()); code != 1 || !strings.Contains(complaint, "its disk does not") {
+		t.Errorf("got exit code %d, %q and %q, want 1 and why", code, out, complaint)
+	}
+	_, err = other.QueueDeclare("transient", false, false, false, false, nil)
+	must(t, err)
+	if c.Acked() {
+		t.Error("a message was confirmed that is not on disk")
+	}
+	freeze("-u")
+	frozen = false
+	if !c.Wait() {
+		t.Error("the message was refused")
+	}
+	s.until("slow disk: the commit has come to its end")
+	if _, complaint, code := runProgram(t, "healthcheck", "--listen", s.address()); code != 0 {
+		t.Errorf("got exit code %d and %q, want 0", code, complaint)
+	}
+	stopped(t, s)
 }

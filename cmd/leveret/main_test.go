@@ -287,6 +287,39 @@ func TestDirectoryHasOneBroker(t *testing.T) {
 	}
 }
 
+// TestBrokerWhoseDirectoryIsGoneStops, and confirms nothing that would not be found again.
+func TestBrokerWhoseDirectoryIsGoneStops(t *testing.T) { // E10
+	f := func(what string, take func(dir string) error) {
+		t.Helper()
+		dir := filepath.Join(t.TempDir(), "data")
+		s := startServing(t, dir, complete)
+		if err := take(dir); err != nil {
+			t.Fatal(err)
+		}
+		if code := s.end(); code != 1 || !strings.Contains(strings.Join(s.log, "\n"), "was removed or moved") {
+			t.Errorf("got exit code %d when it was %s, after\n%s", code, what, strings.Join(s.log, "\n"))
+		}
+	}
+	f("removed", os.RemoveAll)
+	f("moved", func(dir string) error { return os.Rename(dir, dir+".old") })
+	f("replaced", func(dir string) error {
+		if err := os.Rename(dir, dir+".old"); err != nil {
+			return err
+		}
+		return os.CopyFS(dir, os.DirFS(dir+".old"))
+	})
+}
+
+func TestHealthcheckTellsWhyPublishersWait(t *testing.T) {
+	s := startServing(t, t.TempDir(), complete, "--config", write(t, "disk_free_limit: 1000000GiB\n"))
+	out, complaint, code := runProgram(t, "healthcheck", "--listen", s.address())
+	if code != 0 || !strings.Contains(out, "publishers are stopped by an alarm: disk\n") {
+		t.Errorf("got exit code %d, %q and %q, want 0 and the alarm", code, out, complaint)
+	}
+	s.signal(syscall.SIGTERM)
+	s.end()
+}
+
 func write(t *testing.T, text string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "leveret.yaml")
