@@ -6,9 +6,11 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/rs/zerolog"
 
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/brokertest"
+	"github.com/leveretmq/leveret/config"
 )
 
 // TestPublishersAreStoppedByAnAlarm, and nobody else is (RES-2, RES-3, C-34).
@@ -111,4 +113,25 @@ func TestBrokerStopsUnderAnAlarm(t *testing.T) {
 	if state.Messages != 1 {
 		t.Errorf("got %d messages, want the one that was confirmed", state.Messages)
 	}
+}
+
+// TestLimitsAreWatched: both are passed from the beginning here.
+func TestLimitsAreWatched(t *testing.T) { // RES-1
+	f := func(want string, change func(*config.Config)) {
+		t.Helper()
+		p := connect(t, brokertest.Start(t, brokertest.WithConfig(change), brokertest.WithLogger(zerolog.Nop())))
+		blocked := p.conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+		p.must(p.Publish("", p.queue("q", nil), false, false, amqp.Publishing{}))
+		select {
+		case b := <-blocked:
+			if b.Reason != want {
+				t.Errorf("got %q, want %q", b.Reason, want)
+			}
+		case <-time.After(patience):
+			t.Errorf("got nothing, want %q", want)
+		}
+	}
+	f("low on memory", func(c *config.Config) { c.MemoryLimit = 1 })
+	f("low on disk", func(c *config.Config) { c.DiskFreeLimit = 1 << 60 })
+	f("low on disk & memory", func(c *config.Config) { c.MemoryLimit, c.DiskFreeLimit = 1, 1<<60 })
 }
