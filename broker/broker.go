@@ -69,6 +69,7 @@ type Broker struct {
 	grants atomic.Pointer[map[grantee]*auth.Grant]
 
 	sessions sessions
+	alarms   alarms
 	timers   timers
 	memory   memory
 	carriers sync.Pool // of *carrier

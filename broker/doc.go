@@ -1,6 +1,7 @@
 // Package broker is the node: virtual hosts with their exchanges, queues and bindings,
 // users and their permissions, and everything that touches several of them: declaring
-// and deleting, publishing, dead-lettering, and what is due at a later time.
+// and deleting, publishing, dead-lettering, and what is due at a later time. It knows which
+// alarms are on and who waits for them to end.
 //
 // It knows no socket and no file, starts no goroutine and reads no clock. Calls go in
 // with the time they happen; what they set off in other queues is gathered in a
@@ -21,8 +22,8 @@
 //	Queue              (package queue)
 //	Channel, Outbound  (package connection)
 //
-// An Exchange's own lock, Broker.sessions, the timers and a Commit are leaves: nothing
-// else is taken while one is held. Permissions are asked for with a VHost locked, so they
+// An Exchange's own lock, Broker.sessions, the alarms, the timers and a Commit are leaves:
+// nothing else is taken while one is held. Permissions are asked for with a VHost locked, so they
 // are read from a snapshot and not under Broker.mu. Publishing takes neither Broker.mu nor VHost.mu:
 // exchanges and queues are found by name in maps that are read without a lock.
 //

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/node"
 )
@@ -84,6 +85,8 @@ func Start(t testing.TB, opts ...Option) *Server {
 	s.config.DataDir = t.TempDir()
 	s.config.Listen = []string{"127.0.0.1:0"}
 	s.config.MetricsListen = []string{"127.0.0.1:0"}
+	// Tests are to run where little is left, and to take little.
+	s.config.DiskFreeLimit, s.config.Store.Ballast = 64*config.MiB, 0
 	// A client of a test that does not answer has no reason to.
 	s.config.ShutdownTimeout = time.Second
 	for _, o := range opts {
@@ -179,4 +182,16 @@ func (s *Server) Close() {
 	if err := n.Stop(context.Background()); err != nil {
 		s.t.Errorf("brokertest: the broker did not stop cleanly: %v", err)
 	}
+}
+
+// SetAlarm raises or clears an alarm by hand, until Restart: while broker.MemoryAlarm or
+// broker.DiskAlarm is on, connections that publish get connection.blocked and are not read.
+func (s *Server) SetAlarm(a broker.Alarm, on bool) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node == nil {
+		s.t.Fatal("brokertest: an alarm for a broker that does not run")
+	}
+	s.node.Broker().SetAlarm(a, on)
 }

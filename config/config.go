@@ -41,6 +41,15 @@ type Config struct {
 	// A plain number is milliseconds.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" bare:"ms" min:"0s" max:"10m"`
 
+	// The free space on the disk of the data directory below which publishers are stopped, until
+	// there is a tenth more than this again. A size; 0 is 1 GiB, or a tenth of a disk smaller
+	// than 10 GiB, but 64 MiB if it has them twice.
+	DiskFreeLimit Size `key:"disk_free_limit" min:"0"`
+
+	// The memory in use above which publishers are stopped. A size; 0 is six tenths of what the
+	// machine, or the container, has.
+	MemoryLimit Size `key:"memory_limit" min:"0"`
+
 	// What is agreed with AMQP clients, and what they are held to.
 	AMQP AMQP `key:"amqp"`
 
@@ -110,6 +119,11 @@ type Store struct {
 	// disk only, as long as it is there at all, and read again when it is needed. Each queue
 	// keeps 64KiB of its own. A size.
 	QueueMemory Size `key:"queue_memory" min:"1MiB" max:"1024GiB"`
+
+	// The size of a file that only takes up room. It is deleted when the disk is too full for
+	// the broker to start otherwise, so that it can start and be drained, and made again when
+	// there is room. Disks smaller than 8 GiB have none. A size; 0 is none.
+	Ballast Size `key:"ballast" min:"0" max:"16GiB"`
 }
 
 // Log is what is logged, and how.
@@ -148,6 +162,7 @@ func Default() Config {
 			Backend:     "badger",
 			MaxUnstored: 8 * MiB,
 			QueueMemory: 16 * MiB,
+			Ballast:     256 * MiB,
 		},
 		Log: Log{
 			Level:  "info",

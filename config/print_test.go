@@ -18,11 +18,12 @@ func everything() Config {
 		NodeName: "node: 1", DataDir: "/var/lib/lev eret", Listen: []string{"127.0.0.1:1", "[::1]:2"},
 		MetricsListen: []string{}, DefaultUser: "007", DefaultPass: "#secret: true", DefaultVHost: "off",
 		LoopbackUsers: []string{}, ShutdownTimeout: 1500 * time.Millisecond,
+		DiskFreeLimit: 50e6, MemoryLimit: 3 * GiB,
 		AMQP: AMQP{
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,
 			MaxConsumersPerChannel: 2, OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
 		},
-		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6},
+		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, Ballast: 0},
 		Log:   Log{Level: "trace", Format: "json"},
 		Topology: Topology{
 			VHosts: []VHost{{Name: "A"}},

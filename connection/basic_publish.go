@@ -127,6 +127,7 @@ func (ch *Channel) contentBody(piece []byte) error {
 func (ch *Channel) contentComplete() error {
 	p := &ch.publish
 	p.stage = noContent
+	ch.c.sentContent()
 	m, x, err := ch.checkPublish()
 	p.builder = message.Builder{}
 	ch.c.decoding = false

@@ -172,6 +172,7 @@ func (c *Connection) Tick(now time.Time) (next time.Time, err error) {
 		}
 		c.state = ended
 	}
+	c.life.heard = c.life.heard || c.blocked // W-63
 	if c.state == running && !c.life.check(now) {
 		c.reason = ErrHeartbeat
 		c.state = ended

@@ -15,7 +15,7 @@ import (
 
 // ErrSuspended is what Feed returns when the connection is not to be read until
 // Options.Ready was called. What Feed did not take is fed again then.
-var ErrSuspended = errors.New("connection waits for a commit or for its client to read")
+var ErrSuspended = errors.New("connection waits for a commit, for its client to read or for an alarm to end")
 
 // ErrEnded is what Feed and Tick return when the conversation is over: what is in the
 // Outbound is to be written and the socket closed.
@@ -58,6 +58,8 @@ type Connection struct {
 	tally     tally
 	published bool // something was published in this batch
 	overfull  bool // our own answers have filled the buffer
+	blocked   bool // it has published while an alarm is on, and is not read
+	toldSo    bool // connection.blocked was sent, or would have been
 	// Scratch space of settlements.
 	taken     []delivered
 	positions []queue.Position
@@ -199,6 +201,9 @@ func (c *Connection) suspended() error {
 			return c.suspended()
 		}
 	}
+	if c.blocked && c.remainsBlocked() {
+		return ErrSuspended
+	}
 	if c.overfull {
 		if c.out.holdReader() {
 			return ErrSuspended
@@ -330,6 +335,7 @@ func (c *Connection) release() {
 	}
 	c.channels, c.last = nil, nil
 	if c.vhost != nil {
+		c.b.Unblock(c.session)
 		c.vhost.Release(c.now, c, &c.effects)
 		c.b.Unregister(c.session)
 		c.b.Counters.ConnectionsClosed.Add(1)

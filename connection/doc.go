@@ -21,5 +21,6 @@
 // The core does not wait. An answer that has to be on disk first is queued in its place
 // and sent by whoever learns of the commit; methods that declare and delete may pass
 // behind it, so that a run of them shares one commit. Any other frame makes Feed return
-// ErrSuspended, and the connection is read again after Options.Ready was called.
+// ErrSuspended, and the connection is read again after Options.Ready was called. The same
+// goes for a connection that publishes while an alarm is on (blocked.go).
 package connection

@@ -24,6 +24,7 @@ type client struct {
 	// Capabilities, false when not announced (C-5).
 	cancelNotify bool // wants to hear when a consumer is cancelled
 	authFailure  bool // wants to be told why it is refused
+	blocked      bool // wants to be told when it is not read because of an alarm
 }
 
 // greet looks at the first eight octets and answers with connection.start, or with the
@@ -43,7 +44,7 @@ func (c *Connection) greet(b []byte) (n int) {
 	c.send(0, &amqp.ConnectionStart{
 		VersionMajor:     0,
 		VersionMinor:     9,
-		ServerProperties: c.opts.serverProperties(),
+		ServerProperties: appendAlarms(c.opts.serverProperties(), c.b.Alarms()),
 		Mechanisms:       auth.Mechanisms,
 		Locales:          "en_US",
 	})
@@ -51,14 +52,14 @@ func (c *Connection) greet(b []byte) (n int) {
 	return n
 }
 
-// serverProperties are C-2's, and what is announced of C-3: connection.blocked is left
-// out because nothing raises alarms yet.
+// serverProperties are C-2's with the capabilities of C-3.
 func (o *Options) serverProperties() amqp.Table {
 	capabilities := amqp.Table{
 		{Name: "publisher_confirms", Value: true},
 		{Name: "exchange_exchange_bindings", Value: true},
 		{Name: "basic.nack", Value: true},
 		{Name: "consumer_cancel_notify", Value: true},
+		{Name: "connection.blocked", Value: true},
 		{Name: "consumer_priorities", Value: true},
 		{Name: "authentication_failure_close", Value: true},
 		{Name: "per_consumer_qos", Value: true},
@@ -75,6 +76,21 @@ func (o *Options) serverProperties() amqp.Table {
 		{Name: "product_version", Value: o.ProductVersion},
 		{Name: "version", Value: o.Version},
 	}
+}
+
+// AlarmsProperty is the server property that lists the alarms that are on, by name. It is
+// there only while one is, for health checks, which have no user to log in with.
+const AlarmsProperty = "leveret_alarms"
+
+func appendAlarms(properties amqp.Table, on broker.Alarms) amqp.Table {
+	var names amqp.Array
+	for _, a := range on.All() {
+		names = append(names, a.String())
+	}
+	if names == nil {
+		return properties
+	}
+	return append(properties, amqp.Field{Name: AlarmsProperty, Value: names})
 }
 
 // connectionFrame handles a frame of channel 0.
@@ -158,6 +174,7 @@ func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
 	c.client.properties = m.ClientProperties
 	c.client.cancelNotify = capability(m.ClientProperties, "consumer_cancel_notify")
 	c.client.authFailure = capability(m.ClientProperties, "authentication_failure_close")
+	c.client.blocked = capability(m.ClientProperties, "connection.blocked")
 	user, err := c.b.Authenticate(m.Mechanism, []byte(m.Response), c.peer.Loopback)
 	if err != nil {
 		if c.client.authFailure && !errors.Is(err, auth.ErrMalformed) {
@@ -246,6 +263,9 @@ func (s *session) Describe() broker.SessionInfo {
 	info.Channels = int(s.c.channelCount.Load())
 	return info
 }
+
+// Unblocked implements broker.Blocked.
+func (s *session) Unblocked() { s.c.opts.Ready() }
 
 // Close implements broker.Session.
 func (s *session) Close(reason *amqp.Error) { s.c.opts.Stop(reason) }

@@ -222,6 +222,7 @@ func content(channel uint16, m *amqp.BasicPublish, p amqp.Properties, body strin
 
 var capabilities = amqp.Table{{Name: "capabilities", Value: amqp.Table{
 	{Name: "consumer_cancel_notify", Value: true},
+	{Name: "connection.blocked", Value: true},
 	{Name: "authentication_failure_close", Value: true},
 }}}
 

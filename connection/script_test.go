@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/broker"
 )
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
@@ -31,6 +32,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	tick 3s                       time passes
 //	hold, commit                  the disk waits until it is told
 //	user u configure write read   a user whose password is its name
+//	alarm memory|disk|slow, clear memory|disk|slow
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -95,6 +97,13 @@ func (s *script) command(line string) {
 		s.rig.settle()
 	case "user":
 		s.user(words[1:])
+	case "alarm", "clear":
+		a, ok := map[string]broker.Alarm{"memory": broker.MemoryAlarm, "disk": broker.DiskAlarm, "slow": broker.SlowDiskAlarm}[words[1]]
+		if !ok {
+			s.t.Fatalf("no alarm %s", words[1])
+		}
+		s.rig.b.SetAlarm(a, words[0] == "alarm")
+		s.rig.settle()
 	default:
 		s.client(words)
 	}
@@ -175,7 +184,7 @@ func (s *script) client(words []string) {
 		s.rig.settle()
 	case rest == "shutdown":
 		k.c.Shutdown(s.rig.now, errors.New("broker forced connection closure with reason 'shutdown'"))
-		k.c.Flush(s.rig.now)
+		k.feed() // as the server does, because a blocked connection has not been read
 		s.rig.settle()
 	case words[1] == "raw":
 		k.send(s.octets(words[2:]))

@@ -20,6 +20,8 @@ type Options struct {
 	CompatVersion string // the version of RabbitMQ to pass for
 	Started       time.Time
 	DataDir       string            // whose file system is watched
+	DiskFreeLimit int64             // bytes; 0 when the disk is not watched
+	MemoryLimit   int64             // bytes; 0 when memory is not watched
 	Store         func() StoreStats // nil when there is nothing to tell
 }
 
@@ -50,6 +52,7 @@ func page(o Options, endpoint string, perObject bool) http.Handler {
 		identity(o, endpoint),
 		build(o),
 		&nodeCollector{o},
+		&alarmCollector{o},
 		&processCollector{o},
 		&queueCollector{o.Broker, perObject},
 	)

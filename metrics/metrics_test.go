@@ -15,7 +15,9 @@ import (
 	"github.com/prometheus/common/model"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/brokertest"
+	"github.com/leveretmq/leveret/config"
 )
 
 // page is what was scraped: values by name and labels, such as x{a="b",c="d"}.
@@ -212,8 +214,8 @@ func TestEverythingIsCountedWhereItHappens(t *testing.T) { // PROM-3, PROM-4
 	}
 }
 
-// dashboard are the metrics that RabbitMQ's overview dashboard queries and that a node
-// without alarms and limits has (PROM-3).
+// dashboard are the metrics that RabbitMQ's overview dashboard queries (PROM-3), and its
+// alerts on alarms.
 var dashboard = strings.Fields(`
 	rabbitmq_identity_info rabbitmq_build_info
 	rabbitmq_queue_messages_ready rabbitmq_queue_messages_unacked rabbitmq_queues rabbitmq_channels rabbitmq_connections
@@ -227,7 +229,26 @@ var dashboard = strings.Fields(`
 	rabbitmq_queues_declared_total rabbitmq_queues_created_total rabbitmq_queues_deleted_total
 	rabbitmq_channels_opened_total rabbitmq_channels_closed_total rabbitmq_connections_opened_total rabbitmq_connections_closed_total
 	rabbitmq_message_size_bytes rabbitmq_erlang_uptime_seconds
+	rabbitmq_alarms_memory_used_watermark rabbitmq_alarms_free_disk_space_watermark
 `)
+
+func TestAlarmsAreOnThePage(t *testing.T) { // PROM-3
+	s := brokertest.Start(t, brokertest.WithConfig(func(c *config.Config) { c.DiskFreeLimit, c.MemoryLimit = 5000, 7*config.GiB }))
+	scrape(t, s.MetricsURL()).want(t, page{
+		"rabbitmq_alarms_memory_used_watermark": 0, "rabbitmq_alarms_free_disk_space_watermark": 0, "leveret_alarms_slow_disk": 0,
+		"rabbitmq_disk_space_available_limit_bytes": 5000, "rabbitmq_resident_memory_limit_bytes": 7 << 30,
+	})
+	f := func(a broker.Alarm, name string) {
+		t.Helper()
+		s.SetAlarm(a, true)
+		scrape(t, s.MetricsURL()).want(t, page{name: 1})
+		s.SetAlarm(a, false)
+		scrape(t, s.MetricsURL()).want(t, page{name: 0})
+	}
+	f(broker.MemoryAlarm, "rabbitmq_alarms_memory_used_watermark")
+	f(broker.DiskAlarm, "rabbitmq_alarms_free_disk_space_watermark")
+	f(broker.SlowDiskAlarm, "leveret_alarms_slow_disk")
+}
 
 func TestPageIsWhatDashboardsQuery(t *testing.T) { // PROM-2, PROM-3
 	s := brokertest.Start(t)
@@ -237,7 +258,8 @@ func TestPageIsWhatDashboardsQuery(t *testing.T) { // PROM-2, PROM-3
 		if path == "" {
 			if _, err := os.Stat("/proc/self/status"); err == nil {
 				want = append(slices.Clone(want), "rabbitmq_process_resident_memory_bytes", "rabbitmq_process_open_fds",
-					"rabbitmq_process_max_fds", "rabbitmq_disk_space_available_bytes")
+					"rabbitmq_process_max_fds", "rabbitmq_disk_space_available_bytes",
+					"rabbitmq_disk_space_available_limit_bytes", "rabbitmq_resident_memory_limit_bytes")
 			}
 		} else {
 			want = slices.DeleteFunc(slices.Clone(want), func(name string) bool { return strings.HasPrefix(name, "rabbitmq_queue_messages") })

@@ -22,6 +22,8 @@ rabbitmq_queues_deleted_total counter
 rabbitmq_process_open_fds gauge
 rabbitmq_process_resident_memory_bytes gauge
 rabbitmq_disk_space_available_bytes gauge
+rabbitmq_disk_space_available_limit_bytes gauge
+rabbitmq_resident_memory_limit_bytes gauge
 rabbitmq_process_max_fds gauge
 rabbitmq_erlang_uptime_seconds gauge
 rabbitmq_auth_attempts_total counter protocol
@@ -62,7 +64,10 @@ rabbitmq_global_messages_unroutable_returned_total counter protocol
 `
 
 // ours are metrics that RabbitMQ 3.10.8 has not, or has without a type.
-var ours = map[string]bool{"rabbitmq_identity_info": true, "rabbitmq_build_info": true, "rabbitmq_message_size_bytes": true}
+var ours = map[string]bool{
+	"rabbitmq_identity_info": true, "rabbitmq_build_info": true, "rabbitmq_message_size_bytes": true,
+	"rabbitmq_alarms_memory_used_watermark": true, "rabbitmq_alarms_free_disk_space_watermark": true,
+}
 
 func TestNamesTypesAndLabelsAreRabbitMQs(t *testing.T) { // PROM-3
 	known := map[string]string{}

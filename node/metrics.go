@@ -71,6 +71,8 @@ func (n *Node) metricsHandler(c config.Config, o Options, started time.Time) htt
 		CompatVersion: c.AMQP.CompatVersion,
 		Started:       started,
 		DataDir:       c.DataDir,
+		DiskFreeLimit: n.watch.diskLimit(),
+		MemoryLimit:   n.watch.memoryLimit(),
 		Store: func() metrics.StoreStats {
 			s := n.store.Stats()
 			return metrics.StoreStats{

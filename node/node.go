@@ -32,6 +32,7 @@ type Node struct {
 	broker  *broker.Broker
 	server  *server.Server
 	metrics metricsServer
+	watch   *watch
 }
 
 // Start makes a node of c, which is taken as valid. When it returns, everything
@@ -49,7 +50,8 @@ func Start(c config.Config, o Options) (*Node, error) {
 
 func (n *Node) start(c config.Config, o Options) (err error) {
 	started := time.Now()
-	if n.store, err = openStore(c, o.Log); err != nil {
+	dir := storeDir(c)
+	if n.store, err = openStore(c, dir, o.Log); err != nil {
 		return err
 	}
 	n.broker = broker.New(brokerOptions(c), n.store, n.store, rand.Reader)
@@ -63,6 +65,11 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 	if err := n.settle(); err != nil {
 		return fmt.Errorf("store what is declared at start: %w", err)
 	}
+	// The alarms that are due are on before anybody can publish.
+	if err := n.watchFor(c, dir); err != nil {
+		return err
+	}
+	n.watch.start()
 	if n.server, err = server.Start(n.broker, serverOptions(c, o, n.store)); err != nil {
 		return err
 	}
@@ -73,12 +80,20 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 	return nil
 }
 
-func openStore(c config.Config, log zerolog.Logger) (*persistence.Store, error) {
-	o := persistence.Options{Logger: log, MaxUnstored: int64(c.Store.MaxUnstored)}
+// storeDir is the directory of the store, empty for one in memory.
+func storeDir(c config.Config) string {
 	if c.Store.Backend == "memory" {
+		return ""
+	}
+	return filepath.Join(c.DataDir, "store")
+}
+
+func openStore(c config.Config, dir string, log zerolog.Logger) (*persistence.Store, error) {
+	o := persistence.Options{Logger: log, MaxUnstored: int64(c.Store.MaxUnstored), Ballast: int64(c.Store.Ballast)}
+	if dir == "" {
 		return persistence.NewMemory(o), nil
 	}
-	return persistence.Open(filepath.Join(c.DataDir, "store"), o)
+	return persistence.Open(dir, o)
 }
 
 // settle waits until everything declared so far is on disk: units are committed in the
@@ -110,6 +125,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.server.Shutdown(ctx)
 	}
 	n.metrics.stop()
+	if n.watch != nil {
+		n.watch.close()
+	}
 	if n.store == nil {
 		return nil
 	}

@@ -97,7 +97,7 @@ func (c *collector) collect() (rewrote bool) {
 			return rewrote
 		default:
 		}
-		err := c.d.db.RunValueLogGC(discardRatio)
+		err := c.d.db.RunValueLogGC(discardRatioFor(c.d.dir))
 		if err == nil {
 			rewrote = true
 			continue

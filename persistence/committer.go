@@ -106,7 +106,7 @@ func (c *committer) waiting() (urgent, acks, closing bool) {
 // urgent tells whether there is anything but acknowledgement state. s.mu is held.
 func (c *committer) urgent() bool {
 	s := c.s
-	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects) > 0
+	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects) > 0 || s.reclaim.Load()
 }
 
 // commit writes one group and answers those who waited for it. Once the store has failed
@@ -118,6 +118,11 @@ func (c *committer) commit(withAcks bool) {
 	c.collect(g, withAcks)
 	c.takeTopology(g)
 	c.conclude(g)
+	if c.s.reclaim.Swap(false) && c.s.Err() == nil {
+		if err := c.reclaim(); err != nil {
+			c.s.fail(err)
+		}
+	}
 }
 
 // conclude writes the group that was collected and answers those who wait for it. If that

@@ -39,6 +39,7 @@ type disk struct {
 	paddingOwed int64
 	paddingSlot uint8
 
+	reclaimer reclaimer
 	collector *collector
 }
 

@@ -57,7 +57,8 @@
 // each lets one be read alone and the rest of a damaged record be served. Meta is a list
 // of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
 //
-// Beside Badger's files a directory has store.lock, with the owner's process id; store.seq,
+// Beside Badger's files a directory has store.lock, with the owner's process id; ballast,
+// which is deleted when there is no room to open the store otherwise (space.go); store.seq,
 // the last group outside Badger, which turns a silently cut log into an alarm; and, only
 // while something is damaged, *.salvage: what Badger cut off a log (salvage.go).
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,9 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 }
 
 func (d *disk) open() (*recovery, error) {
+	if err := makeRoom(d.dir, d.zero); err != nil {
+		return nil, err
+	}
 	if err := prepare(d.dir, d.zero); err != nil {
 		return nil, err
 	}
@@ -154,7 +158,10 @@ func removeEmpty(dir string, f os.DirEntry, log zerolog.Logger) (bool, error) {
 }
 
 // openBadger opens Badger, which panics on some damage: on a table that was cut, for one.
+// A mapped page that the disk has no room for, or cannot read, is made a panic too, as far
+// as it is this goroutine that meets it.
 func openBadger(o badger.Options) (db *badger.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			db, err = nil, fmt.Errorf("%s: %v", suspectFile(o.Dir), p)

@@ -21,6 +21,9 @@ type Options struct {
 	// MaxUnstored is how many bytes of messages may wait for the disk before WaitRoom
 	// waits; 8 MiB when zero.
 	MaxUnstored int64
+	// Ballast is the size in bytes of the file that RestoreBallast makes and Open deletes when
+	// there is no room; none when zero.
+	Ballast int64
 }
 
 const defaultMaxUnstored = 8 << 20
@@ -44,6 +47,7 @@ type Store struct {
 	stats    counters
 	unstored atomic.Int64
 	maximum  int64
+	ballast  int64 // belongs to whoever calls RestoreBallast
 
 	wake    chan struct{} // of the committer; holds one
 	failed  chan struct{} // closed by the first failure
@@ -70,7 +74,8 @@ type Store struct {
 	gate  sync.RWMutex
 	whole atomic.Bool // something was done together since the last collection
 
-	reads *reads
+	reads   *reads
+	reclaim atomic.Bool // room is to be given back
 
 	c committer // belongs to the committer's goroutine
 }
@@ -86,8 +91,8 @@ type unit struct {
 }
 
 // Open opens the store in dir, or makes one there. It fails when another process has it
-// (*InUseError), when confirmed data is missing (*LostError), when a newer program wrote
-// it, or when Badger cannot read its files. It repairs nothing.
+// (*InUseError), when confirmed data is missing (*LostError), when there is no room
+// (*FullError), when a newer program wrote it, or when Badger cannot read its files. It repairs nothing.
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o)
 	d, r, err := openDisk(dir, o.Logger, &s.nextID, &s.stats)
@@ -96,6 +101,11 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.backend, s.id = d, d.schema.node
 	s.reads.source = d
+	if o.Ballast == 0 {
+		if err := dropBallast(dir); err != nil {
+			s.log.Warn().Err(err).Msg("a ballast that is not wanted any more takes up room")
+		}
+	}
 	s.catalog, s.restored = r.catalog, r.queues
 	s.suspects = r.suspects
 	s.stats.damaged.Store(uint64(r.damaged))
@@ -126,6 +136,7 @@ func newStore(o Options) *Store {
 	s := &Store{
 		log:     o.Logger,
 		maximum: o.MaxUnstored,
+		ballast: o.Ballast,
 		wake:    make(chan struct{}, 1),
 		failed:  make(chan struct{}),
 		stopped: make(chan struct{}),

@@ -89,6 +89,9 @@ func (t *transaction) each(ops []operation) error {
 func (t *transaction) add(ops []operation) {
 	for i := range ops {
 		o := &ops[i]
+		if o.delete {
+			t.d.reclaimer.deletes++
+		}
 		if !o.inline() {
 			if k := o.key[0]; k != keyJournal && k != keyBody {
 				panic(fmt.Sprintf("persistence: %d bytes under %x would reach the value log (I6)", len(o.value), o.key))

@@ -177,6 +177,10 @@ func (c *conn) read() (err error) {
 			if err := c.shutdown(*reason); err != nil {
 				return err
 			}
+			// A connection that was blocked has its close-ok among what was read already.
+			if err := c.feed(); err != nil {
+				return err
+			}
 			continue
 		}
 		n, err := c.nc.Read(c.buf[c.have:])
@@ -248,8 +252,12 @@ func (c *conn) feed() error {
 		n, err := c.core.Feed(now, c.buf[:c.have])
 		published = c.core.Flush(now) || published
 		c.have = copy(c.buf, c.buf[n:c.have])
+		c.introduce()
 		switch {
 		case errors.Is(err, connection.ErrSuspended):
+			if c.core.Blocked() && c.asked.Load() != nil {
+				return nil // to be shut down; an alarm may last
+			}
 			select {
 			case <-c.ready:
 			case <-c.quit.Done():
@@ -262,7 +270,6 @@ func (c *conn) feed() error {
 		}
 		break
 	}
-	c.introduce()
 	if published && c.s.opts.Gate != nil {
 		if err := c.s.opts.Gate.WaitRoom(c.quit); err != nil {
 			return err

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/connection"
 )
 
 // healthTimeout is how long a broker may take to answer a health check.
@@ -24,7 +28,8 @@ func healthcheckCommand() *cobra.Command {
 		Use:   "healthcheck",
 		Short: "Tell whether the broker of this configuration answers",
 		Long: "Tell whether the broker of this configuration answers: it has to greet a client with\n" +
-			"connection.start within two seconds. No login is needed. The exit code is 0 or 1.",
+			"connection.start within two seconds, and its disk has to answer. No login is needed.\n" +
+			"Alarms that only stop publishers are told and no failure. The exit code is 0 or 1.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := effective(cmd)
@@ -38,10 +43,18 @@ func healthcheckCommand() *cobra.Command {
 			defer cancel()
 			start := time.Now()
 			address := reachable(c.Listen[0])
-			if err := greet(ctx, address); err != nil {
+			alarms, err := greet(ctx, address)
+			if err == nil && slices.Contains(alarms, broker.SlowDiskAlarm.String()) {
+				err = fmt.Errorf("%s answered, but its disk does not: a commit has been under way for long", address)
+			}
+			if err != nil {
 				return fmt.Errorf("unhealthy: %w", err)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "healthy: %s answered in %s\n", address, time.Since(start).Round(10*time.Microsecond))
+			told := ""
+			if len(alarms) > 0 {
+				told = "; publishers are stopped by an alarm: " + strings.Join(alarms, ", ")
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "healthy: %s answered in %s%s\n", address, time.Since(start).Round(10*time.Microsecond), told)
 			return err
 		},
 	}
@@ -63,46 +76,60 @@ func reachable(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// greet opens a connection and waits for connection.start.
-func greet(ctx context.Context, address string) error {
+// greet opens a connection, waits for connection.start and returns the alarms named in it.
+func greet(ctx context.Context, address string) (alarms []string, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := io.WriteString(conn, amqp.ProtocolHeader); err != nil {
-		return fmt.Errorf("greet %s: %w", address, err)
+		return nil, fmt.Errorf("greet %s: %w", address, err)
 	}
 	answer := make([]byte, 0, greetingBytes)
 	for {
 		n, err := conn.Read(answer[len(answer):cap(answer)])
 		answer = answer[:len(answer)+n]
 		if f, size, frameErr := amqp.ParseFrame(answer, greetingBytes); frameErr != nil {
-			return fmt.Errorf("%s does not speak AMQP 0-9-1: %w", address, frameErr)
+			return nil, fmt.Errorf("%s does not speak AMQP 0-9-1: %w", address, frameErr)
 		} else if size > 0 {
 			return checkStart(address, f)
 		}
 		if err != nil {
-			return fmt.Errorf("read from %s: %w", address, err)
+			return nil, fmt.Errorf("read from %s: %w", address, err)
 		}
 		if len(answer) == cap(answer) {
-			return fmt.Errorf("%s sent no frame in its first %d bytes", address, len(answer))
+			return nil, fmt.Errorf("%s sent no frame in its first %d bytes", address, len(answer))
 		}
 	}
 }
 
-func checkStart(address string, f amqp.Frame) error {
+func checkStart(address string, f amqp.Frame) (alarms []string, err error) {
 	if f.Type == amqp.FrameMethod && len(f.Payload) >= 4 {
 		class, method := f.MethodID()
-		if _, ok := amqp.NewMethod(class, method).(*amqp.ConnectionStart); ok {
-			return nil
+		if m, ok := amqp.NewMethod(class, method).(*amqp.ConnectionStart); ok {
+			if err := m.Decode(f.Payload[4:]); err != nil {
+				return nil, fmt.Errorf("%s does not speak AMQP 0-9-1: %w", address, err)
+			}
+			return alarmsIn(m.ServerProperties), nil
 		}
 	}
-	return fmt.Errorf("%s did not send connection.start but %s", address, f)
+	return nil, fmt.Errorf("%s did not send connection.start but %s", address, f)
+}
+
+func alarmsIn(properties amqp.Table) (alarms []string) {
+	v, _ := properties.Get(connection.AlarmsProperty)
+	names, _ := v.(amqp.Array)
+	for _, name := range names {
+		if name, ok := name.(string); ok {
+			alarms = append(alarms, name)
+		}
+	}
+	return alarms
 }

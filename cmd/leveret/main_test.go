@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -281,9 +282,42 @@ func TestFailedStoreEndsTheProcessWithAnError(t *testing.T) { // P6
 func TestDirectoryHasOneBroker(t *testing.T) {
 	s := startServing(t, t.TempDir(), complete)
 	_, complaint, code := runProgram(t, "serve", "--data-dir", s.dir, "--listen", "off", "--metrics-listen", "off")
-	if code != 1 || !strings.Contains(complaint, "is in use by pid") {
-		t.Errorf("got exit code %d and %q, want 1 and who has it", code, complaint)
+	if pid := strconv.Itoa(s.cmd.Process.Pid); code != 1 || !strings.Contains(complaint, "is in use by pid "+pid+`"`) {
+		t.Errorf("got exit code %d and %q, want 1 and that %s has it", code, complaint, pid)
 	}
+}
+
+// TestBrokerWhoseDirectoryIsGoneStops, and confirms nothing that would not be found again.
+func TestBrokerWhoseDirectoryIsGoneStops(t *testing.T) { // E10
+	f := func(what string, take func(dir string) error) {
+		t.Helper()
+		dir := filepath.Join(t.TempDir(), "data")
+		s := startServing(t, dir, complete)
+		if err := take(dir); err != nil {
+			t.Fatal(err)
+		}
+		if code := s.end(); code != 1 || !strings.Contains(strings.Join(s.log, "\n"), "was removed or moved") {
+			t.Errorf("got exit code %d when it was %s, after\n%s", code, what, strings.Join(s.log, "\n"))
+		}
+	}
+	f("removed", os.RemoveAll)
+	f("moved", func(dir string) error { return os.Rename(dir, dir+".old") })
+	f("replaced", func(dir string) error {
+		if err := os.Rename(dir, dir+".old"); err != nil {
+			return err
+		}
+		return os.CopyFS(dir, os.DirFS(dir+".old"))
+	})
+}
+
+func TestHealthcheckTellsWhyPublishersWait(t *testing.T) {
+	s := startServing(t, t.TempDir(), complete, "--config", write(t, "disk_free_limit: 1000000GiB\n"))
+	out, complaint, code := runProgram(t, "healthcheck", "--listen", s.address())
+	if code != 0 || !strings.Contains(out, "publishers are stopped by an alarm: disk\n") {
+		t.Errorf("got exit code %d, %q and %q, want 0 and the alarm", code, out, complaint)
+	}
+	s.signal(syscall.SIGTERM)
+	s.end()
 }
 
 func write(t *testing.T, text string) (file string) {
@@ -350,7 +384,7 @@ func TestHealthcheckIsNotTakenIn(t *testing.T) {
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if err := greet(ctx, l.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := greet(ctx, l.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v from %q, want %q", err, answer, want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -34,6 +35,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 	b := thisBuild()
 	announce(c, b, log)
+	limitHeap(c)
 	n, err := node.Start(c, node.Options{Log: log, Version: b.Version})
 	if err != nil {
 		log.Error().Err(err).Msg("cannot start")
@@ -41,6 +43,18 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 	}
 	log.Info().Msg("Server startup complete")
 	return await(n, log, stop)
+}
+
+// limitHeap has the runtime collect garbage sooner as the memory of the machine or the
+// container runs out, rather than let the heap double until the process is killed. The
+// environment has the last word, with GOMEMLIMIT.
+func limitHeap(c config.Config) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	if memory := node.Memory(); memory > 0 {
+		debug.SetMemoryLimit(max(memory/100*85, int64(c.MemoryLimit)))
+	}
 }
 
 // running is a node as far as its end goes.

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/broker"
+)
+
+// helloOf is hello of a client that wants to hear of alarms, and publishes on channel 1.
+func helloOf(heartbeat uint16) []byte {
+	b := []byte(amqp.ProtocolHeader)
+	b = amqp.AppendMethod(b, 0, &amqp.ConnectionStartOk{
+		ClientProperties: amqp.Table{{Name: "capabilities", Value: amqp.Table{{Name: "connection.blocked", Value: true}}}},
+		Mechanism:        "PLAIN", Response: "\x00guest\x00guest", Locale: "en_US",
+	})
+	b = amqp.AppendMethod(b, 0, &amqp.ConnectionTuneOk{ChannelMax: 10, FrameMax: 131072, Heartbeat: heartbeat})
+	b = amqp.AppendMethod(b, 0, &amqp.ConnectionOpen{VirtualHost: "/"})
+	b = amqp.AppendMethod(b, 1, &amqp.ChannelOpen{})
+	b = amqp.AppendMethod(b, 1, &amqp.BasicPublish{RoutingKey: "nowhere"})
+	return amqp.AppendHeader(b, 1, 0, []byte{0, 0})
+}
+
+// heard is what a client reads, with the time.
+type heard struct {
+	what []string
+	when []time.Duration
+}
+
+func (h *heard) frame(frame string, after time.Duration) {
+	h.what, h.when = append(h.what, frame), append(h.when, after)
+}
+
+// at is when the nth frame with text came, or -1.
+func (h *heard) at(text string) time.Duration {
+	if i := slices.IndexFunc(h.what, func(s string) bool { return strings.Contains(s, text) }); i >= 0 {
+		return h.when[i]
+	}
+	return -1
+}
+
+// TestBlockedPublisherStaysAlive: it gets its heartbeats, and its own are not missed (W-63).
+func TestBlockedPublisherStaysAlive(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.b.SetAlarm(broker.DiskAlarm, true)
+		c := connect()
+		go say(c, helloOf(2))
+		var h heard
+		go func() {
+			time.Sleep(time.Minute)
+			s.b.SetAlarm(broker.DiskAlarm, false)
+		}()
+		ended := readFrames(c, h.frame)
+		if got := h.at("connection.blocked"); got != 0 {
+			t.Errorf("connection.blocked came at %v, want 0 s", got)
+		}
+		if got := h.at("connection.unblocked"); got != time.Minute {
+			t.Errorf("connection.unblocked came at %v, want after the minute", got)
+		}
+		beats := 0
+		for i, w := range h.what {
+			if strings.Contains(w, "HEARTBEAT") && h.when[i] <= time.Minute {
+				beats++
+			}
+		}
+		if beats < 59 {
+			t.Errorf("got %d heartbeats in the minute, want one each second", beats)
+		}
+		// From then on it is held against the client that it says nothing.
+		if ended < time.Minute+4*time.Second || ended > time.Minute+6*time.Second {
+			t.Errorf("the silent client was given up after %v", ended)
+		}
+	})
+}
+
+func TestShutdownDoesNotWaitForAnAlarm(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.b.SetAlarm(broker.MemoryAlarm, true)
+		// One client answers, one has said much more that nobody reads, and one goes.
+		octets := helloOf(0)
+		for range 100 {
+			octets = amqp.AppendMethod(octets, 1, &amqp.QueueDeclare{Queue: strings.Repeat("q", 200)})
+		}
+		var hs [3]heard
+		var ends [3]time.Duration
+		done := make(chan int)
+		clients := []net.Conn{connect(), connect(), connect()}
+		for i, c := range clients {
+			go func() {
+				switch i {
+				case 0:
+					say(c, helloOf(0))
+				default:
+					say(c, octets)
+				}
+			}()
+			go func() {
+				ends[i] = readFrames(c, func(frame string, after time.Duration) {
+					hs[i].frame(frame, after)
+					if i == 0 && strings.Contains(frame, "connection.close{") {
+						go say(c, amqp.AppendMethod(nil, 0, &amqp.ConnectionCloseOk{}))
+					}
+				})
+				done <- i
+			}()
+		}
+		synctest.Wait()
+		check(t, clients[2].Close())
+		<-done
+		start := time.Now()
+		s.Shutdown(context.Background())
+		<-done
+		<-done
+		if took := time.Since(start); took > 11*time.Second {
+			t.Errorf("shutdown took %v", took)
+		}
+		for i := range 2 {
+			if hs[i].at("connection.blocked") != 0 || hs[i].at("connection.close{reply_code=320") < 0 || hs[i].at("connection.unblocked") >= 0 {
+				t.Errorf("client %d heard %q", i, hs[i].what)
+			}
+		}
+		if ends[0] > 2*time.Second {
+			t.Errorf("the client that answered was let go after %v", ends[0])
+		}
+		if queues := s.b.VHost("/").Queues(); len(queues) != 0 {
+			t.Errorf("got %d queues of what came after the message, want none", len(queues))
+		}
+	})
+}
+
+// TestBlockedConnectionCanBeEnded by the broker, at once.
+func TestBlockedConnectionCanBeEnded(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.b.SetAlarm(broker.MemoryAlarm, true)
+		c := connect()
+		go say(c, helloOf(0))
+		var h heard
+		go func() {
+			synctest.Wait()
+			for _, session := range s.b.Sessions() {
+				session.Close(amqp.ConnectionForced("closed by an operator"))
+			}
+		}()
+		readFrames(c, func(frame string, after time.Duration) {
+			h.frame(frame, after)
+			if strings.Contains(frame, "connection.close{") {
+				go say(c, amqp.AppendMethod(nil, 0, &amqp.ConnectionCloseOk{}))
+			}
+		})
+		if h.at("closed by an operator") != 0 {
+			t.Errorf("got %q", h.what)
+		}
+	})
+}
