@@ -1,6 +1,8 @@
 // Package crash kills the real broker under load, again and again, and holds what clients saw
 // against what was promised: nothing confirmed is lost, nothing is invented or changed, order
 // is kept, durable topology is wholly there or not at all, and the broker starts by itself.
+// The load has dead letters, purges and transient messages, of which package history knows
+// what may vanish.
 //
 //	go test ./integration/crash -run TestKillLoop -rounds 100 -seed 1
 //	go test ./integration/crash -run TestLoadWithoutKills -broker amqp://guest:guest@127.0.0.1:5672/

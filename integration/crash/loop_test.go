@@ -113,15 +113,17 @@ type loop struct {
 	repeated  int
 	duplicate int
 	unknown   int
+	letters   int
+	gone      int
 	broken    map[string]int
 
 	slowestStop time.Duration
 }
 
 func (l *loop) String() string {
-	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, "+
+	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, %d dead letters, %d gone by a rule, "+
 		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations, slowest start %v",
-		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate,
+		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate, l.letters, l.gone,
 		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
 		l.slowest.Round(time.Millisecond))
 }
@@ -146,6 +148,8 @@ func (l *loop) judge(rounds int) {
 	l.repeated += report.Repeated
 	l.duplicate += report.Duplicates
 	l.unknown += report.Unknown
+	l.letters += report.Letters
+	l.gone += report.Gone
 	if l.broken == nil {
 		l.broken = make(map[string]int)
 	}
@@ -182,7 +186,11 @@ func (l *loop) live(w *load, c *churn) {
 	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
 	l.end()
 	l.check(crew.end(), "load")
-	if !l.clean {
+	switch {
+	case l.process == nil: // it goes on
+	case l.clean:
+		w.history.Log("broker").Restarted()
+	default:
 		w.history.Log("broker").Crashed()
 	}
 }
