@@ -31,9 +31,7 @@ func TestKillLoop(t *testing.T) {
 	l.end = func() {
 		l.check(l.process.kill(), "kill")
 	}
-	for l.round < rounds {
-		l.judge(min(judgeEvery, rounds-l.round))
-	}
+	l.run(rounds)
 	t.Log(l)
 }
 
@@ -48,9 +46,7 @@ func TestStopLoop(t *testing.T) {
 		l.check(err, "stop")
 		l.slowestStop = max(l.slowestStop, took)
 	}
-	for l.round < rounds {
-		l.judge(min(judgeEvery, rounds-l.round))
-	}
+	l.run(rounds)
 	t.Logf("%v, slowest stop %v", l, l.slowestStop.Round(time.Millisecond))
 }
 
@@ -126,6 +122,14 @@ func (l *loop) String() string {
 		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate, l.letters, l.gone,
 		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
 		l.slowest.Round(time.Millisecond))
+}
+
+// run lives through all rounds.
+func (l *loop) run(rounds int) {
+	l.t.Helper()
+	for l.round < rounds {
+		l.judge(min(judgeEvery, rounds-l.round))
+	}
 }
 
 // judge lives through some rounds, drains and judges.
@@ -205,12 +209,12 @@ func (l *loop) start() {
 	l.slowest = max(l.slowest, took)
 }
 
-// cutStartShort kills the broker while it starts, or a moment after.
+// cutStartShort ends the broker while it starts, or a moment after.
 func (l *loop) cutStartShort() {
 	l.t.Helper()
 	l.check(l.process.launch(), "launch")
 	<-time.After(time.Duration(l.random.IntN(150)) * time.Millisecond)
-	l.check(l.process.kill(), "kill while starting")
+	l.end()
 	l.cutShort++
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,8 +17,11 @@ import (
 // A process is the broker's binary, its data and the life it has, if any.
 type process struct {
 	binary string
-	dir    string // data and the log of all lives
+	dir    string // the log of all lives, and what there is beside the data
+	data   string // the broker's data directory
 	addr   string
+	wrap   []string // a command that runs the broker in its own place, and its arguments
+	env    []string // beside what the test has
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when cmd has ended
@@ -25,17 +29,22 @@ type process struct {
 
 // newProcess builds the broker and picks a free port.
 func newProcess(dir string) (*process, error) {
-	p := &process{binary: filepath.Join(dir, "leveret"), dir: dir}
+	p := &process{binary: filepath.Join(dir, "leveret"), dir: dir, data: filepath.Join(dir, "data")}
 	build := exec.Command("go", "build", "-o", p.binary, "github.com/leveretmq/leveret/cmd/leveret")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the broker: %w\n%s", err, out)
 	}
+	var err error
+	p.addr, err = freeAddress()
+	return p, err
+}
+
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	p.addr = l.Addr().String()
-	return p, l.Close()
+	return l.Addr().String(), l.Close()
 }
 
 func (p *process) url() string { return "amqp://guest:guest@" + p.addr + "/" }
@@ -47,7 +56,9 @@ func (p *process) launch() error {
 		return err
 	}
 	defer log.Close() // the process has its own copy
-	p.cmd = exec.Command(p.binary, "--data-dir", filepath.Join(p.dir, "data"), "--listen", p.addr, "--metrics-listen", "off")
+	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", "off")
+	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		return err
