@@ -120,13 +120,13 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 		return err
 	}
 	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
-	var leads [bindings]bool
+	var routes [bindings]bool
 	routed := 0
 	for b := range bindings {
-		if leads[b], err = c.leads(ch, returns, c.key(i, b)); err != nil {
+		if routes[b], err = c.leads(ch, returns, c.key(i, b)); err != nil {
 			return err
 		}
-		if leads[b] {
+		if routes[b] {
 			routed++
 		}
 	}
@@ -137,7 +137,7 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 		case i.declared && !i.deleting:
 			return errors.New("it is not there any more")
 		case routed > 0:
-			return fmt.Errorf("it is not there, but keys lead to it: %v", leads)
+			return fmt.Errorf("it is not there, but keys lead to it: %v", routes)
 		}
 		return nil
 	}
@@ -147,10 +147,10 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 	if i.deleted {
 		return errors.New("it is there again")
 	}
-	for b, leads := range leads {
+	for b, leads := range routes {
 		// The one after the last that was answered may have been under way.
 		if b < i.bound && !leads || b > i.bound && leads {
-			return fmt.Errorf("key %d leads to it: %t", b, leads)
+			return fmt.Errorf("which keys lead to it: %v", routes)
 		}
 	}
 	if q.Messages != routed {
