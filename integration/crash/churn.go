@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -50,7 +51,7 @@ func (c *churn) begin(url string, crew *crew, random *rand.Rand) error {
 		return err
 	}
 	crew.done.Go(func() {
-		for c.step(ch, random) == nil {
+		for c.step(ch, random, &crew.dark) == nil {
 			select {
 			case <-crew.stop:
 				return
@@ -61,14 +62,19 @@ func (c *churn) begin(url string, crew *crew, random *rand.Rand) error {
 	return nil
 }
 
-// step declares or deletes one queue.
-func (c *churn) step(ch *amqp.Channel, random *rand.Rand) error {
+var errDark = errors.New("the power is cut")
+
+// step declares or deletes one queue. Answers that come in the dark do not count.
+func (c *churn) step(ch *amqp.Channel, random *rand.Rand, dark *atomic.Bool) error {
 	if len(c.items) >= most || len(c.items) > 0 && random.IntN(2) == 0 {
 		at := random.IntN(len(c.items))
 		i := c.items[at]
 		i.deleting = true
 		if _, err := ch.QueueDelete(c.queue(i), false, false, false); err != nil {
 			return err
+		}
+		if dark.Load() {
+			return errDark
 		}
 		i.deleted = true
 		c.items = slices.Delete(c.items, at, at+1)
@@ -84,10 +90,16 @@ func (c *churn) step(ch *amqp.Channel, random *rand.Rand) error {
 	if _, err := ch.QueueDeclare(c.queue(i), true, false, false, false, nil); err != nil {
 		return err
 	}
+	if dark.Load() {
+		return errDark
+	}
 	i.declared = true
 	for b := range bindings {
 		if err := ch.QueueBind(c.queue(i), c.key(i, b), c.exchange(), false, nil); err != nil {
 			return err
+		}
+		if dark.Load() {
+			return errDark
 		}
 		i.bound++
 	}

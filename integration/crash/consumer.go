@@ -75,7 +75,7 @@ func (c *consumer) consume(deliveries <-chan amqp.Delivery) error {
 		}
 		size = 1 + c.random.IntN(prefetch/2)
 		if c.random.IntN(10) == 0 {
-			if _, err := c.ch.QueueDeclarePassive(c.load.queue(c.queue), true, false, false, false, nil); err == nil {
+			if _, err := c.ch.QueueDeclarePassive(c.load.queue(c.queue), true, false, false, false, nil); err == nil && !c.crew.dark.Load() {
 				c.log.Processed()
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/integration/crash/history"
@@ -103,6 +104,7 @@ func (w *load) remove(ch *amqp.Channel) error {
 type crew struct {
 	conns []*amqp.Connection
 	stop  chan struct{} // closed when producers and consumers should come to an end
+	dark  atomic.Bool   // the power is cut, so that what they hear from now on does not count
 	done  sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below

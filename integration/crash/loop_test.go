@@ -99,6 +99,7 @@ type loop struct {
 	process *process // or nil, when the broker is somebody else's
 	url     string
 	end     func() // ends a life
+	crew    *crew  // that of the present life, if it has one
 	clean   bool   // and does so without cutting anything short
 
 	round     int
@@ -185,11 +186,13 @@ func (l *loop) live(w *load, c *churn) {
 	}
 	crew, err := w.begin(l.url, l.round, l.random.Uint64())
 	l.check(err, "begin the load")
+	l.crew = crew
 	l.check(c.begin(l.url, crew, rand.New(rand.NewPCG(l.seed, uint64(l.round)))), "begin the change of topology")
 
 	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
 	l.end()
 	l.check(crew.end(), "load")
+	l.crew = nil
 	switch {
 	case l.process == nil: // it goes on
 	case l.clean:

@@ -12,6 +12,11 @@ import (
 // TestPowerCutLoop holds P1 to P5, P9 and P10 over power cuts (E4): unlike a kill, they take
 // what the operating system had not written yet. The file system of the broker's data is ended
 // without a flush, unmounted and mounted again.
+//
+// A real power cut takes the processor, too. Here the broker runs on, and what clients hear
+// from the moment of the cut does not count: a sync that is under way then may report success
+// though nothing reached the disk. A program that did nothing but msync saw that at one cut in
+// eight, and not once of a sync that had returned before.
 func TestPowerCutLoop(t *testing.T) {
 	l := newLoop(t)
 	v := mounted(t, 2<<30)
@@ -19,6 +24,9 @@ func TestPowerCutLoop(t *testing.T) {
 	rounds := rounds(5)
 	noticed := 0
 	l.end = func() {
+		if l.crew != nil {
+			l.crew.dark.Store(true)
+		}
 		l.check(v.cutPower(), "power cut")
 		if l.random.IntN(2) == 0 && l.notices() {
 			noticed++

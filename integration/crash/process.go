@@ -24,6 +24,7 @@ type process struct {
 	env    []string // beside what the test has
 
 	cmd   *exec.Cmd
+	began time.Time
 	ended chan struct{} // closed when cmd has ended
 }
 
@@ -63,7 +64,7 @@ func (p *process) launch() error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	p.ended = make(chan struct{})
+	p.began, p.ended = time.Now(), make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(ended)
@@ -94,6 +95,32 @@ func (p *process) start(limit time.Duration) (time.Duration, error) {
 		}
 	}
 }
+
+// waitEnd waits until the broker has ended by itself.
+func (p *process) waitEnd(limit time.Duration) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("the broker is still there after %v\n%s", limit, p.lastWords())
+	}
+}
+
+// alive tells whether the broker's process is there.
+func (p *process) alive() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// forget empties the log, so that the last words are those of the lives to come.
+func (p *process) forget() error { return os.Truncate(p.logName(), 0) }
 
 // terminate ends the life with SIGTERM, and returns how long that took. It is an error when
 // the broker was dead already, takes longer than limit, or ends with a status other than 0.

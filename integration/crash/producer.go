@@ -88,9 +88,11 @@ func (p *producer) listen(confirms <-chan amqp.Confirmation) {
 			p.crew.fail(fmt.Errorf("a confirm for tag %d, of %d published", c.DeliveryTag, len(p.ids)))
 			continue
 		}
-		if c.Ack {
+		switch {
+		case p.crew.dark.Load():
+		case c.Ack:
 			p.outcomes.Confirmed(id)
-		} else {
+		default:
 			p.outcomes.Refused(id)
 		}
 		<-p.room

@@ -27,7 +27,7 @@ func (p *purger) begin() {
 			}
 			number := p.load.numbers[queuePurged]
 			p.log.Purging(number)
-			if _, err := p.ch.QueuePurge(p.load.queue(queuePurged), false); err != nil {
+			if _, err := p.ch.QueuePurge(p.load.queue(queuePurged), false); err != nil || p.crew.dark.Load() {
 				return // the connection is gone; whether it was purged is unknown
 			}
 			p.log.Purged(number)
