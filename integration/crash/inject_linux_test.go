@@ -95,16 +95,9 @@ func TestFailingSystemCalls(t *testing.T) {
 	}
 	tab.row("E5", "ENOSPC when a new log of a memtable is made", func(t *testing.T, p *process) string {
 		w, c := startFilled(t, p, 10)
-		singly := func(n int) (err error) {
-			for ; n > 0 && err == nil; n-- {
-				err = c.publish(1, 20*time.Second)
-			}
-			return err
-		}
-		// 4 MiB fill a memtable. What is confirmed alone is small enough to stay in there.
-		must(t, singly(2000))
+		must(t, c.publishSingly(2000))
 		i := inject(t, p, "ftruncate:error=ENOSPC")
-		if err := singly(8000); err == nil {
+		if err := c.publishSingly(8000); err == nil {
 			t.Fatalf("10000 messages were confirmed without a new log; %v", i.injected(t))
 		}
 		outcome := failsAsPromised(t, p, w)
@@ -216,10 +209,9 @@ func verySlowSync(t *testing.T, p *process) string {
 		}
 		sent <- n
 	}()
-	bytes := 0
 	select {
-	case bytes = <-sent:
-		t.Errorf("a publisher was not held back, it sent %d bytes", bytes)
+	case n := <-sent:
+		t.Errorf("a publisher was not held back, it sent %d bytes", n)
 	case err := <-confirmed:
 		must(t, err)
 	}
@@ -232,9 +224,6 @@ func verySlowSync(t *testing.T, p *process) string {
 	i.end()
 	if took < 11*time.Second {
 		t.Errorf("confirmed after %v, before the sync was over", took)
-	}
-	if bytes == 0 {
-		bytes = <-sent
 	}
 	_ = greedy.Close() // whatever it still has to send
 	must(t, p.kill())

@@ -24,7 +24,6 @@ type process struct {
 	env    []string // beside what the test has
 
 	cmd   *exec.Cmd
-	began time.Time
 	ended chan struct{} // closed when cmd has ended
 }
 
@@ -64,7 +63,7 @@ func (p *process) launch() error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	p.began, p.ended = time.Now(), make(chan struct{})
+	p.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(ended)
@@ -120,7 +119,7 @@ func (p *process) alive() bool {
 }
 
 // forget empties the log, so that the last words are those of the lives to come.
-func (p *process) forget() error { return os.Truncate(p.logName(), 0) }
+func (p *process) forget() error { return os.WriteFile(p.logName(), nil, 0o600) }
 
 // terminate ends the life with SIGTERM, and returns how long that took. It is an error when
 // the broker was dead already, takes longer than limit, or ends with a status other than 0.
@@ -161,14 +160,17 @@ func (p *process) kill() error {
 
 func (p *process) logName() string { return filepath.Join(p.dir, "broker.log") }
 
-// lastWords is the end of the broker's log.
-func (p *process) lastWords() string {
+// words is the broker's log.
+func (p *process) words() string {
 	log, err := os.ReadFile(p.logName())
 	if err != nil {
 		return err.Error()
 	}
-	if len(log) > 8000 {
-		log = log[len(log)-8000:]
-	}
 	return string(log)
+}
+
+// lastWords is the end of it.
+func (p *process) lastWords() string {
+	log := p.words()
+	return log[max(0, len(log)-8000):]
 }
