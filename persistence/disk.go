@@ -49,9 +49,9 @@ const idsAhead = 1 << 16
 
 func (d *disk) next() uint64 { return d.group + 1 }
 
-// close ends Badger. After a failed sync Badger is left as it is: what it would still
-// write comes from a page cache that cannot be trusted, and the next start replays what
-// the disk really has.
+// close ends Badger. After a failed sync or commit Badger is left as it is: what it would
+// still write comes from a page cache that cannot be trusted, and the next start replays
+// what the disk really has.
 func (d *disk) close() error {
 	if d.collector != nil {
 		d.collector.stop()

@@ -62,7 +62,7 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 	r, err := d.open()
 	if err != nil {
 		failures := []error{err}
-		if d.db != nil {
+		if d.db != nil && d.log.syncFailure() == nil {
 			failures = append(failures, d.db.Close())
 		}
 		if d.sequence != nil {

@@ -260,7 +260,7 @@ func (s *salvage) remove() error {
 	return err
 }
 
-// checkTables looks at the end of every table: a table that was cut makes Badger panic in
+// checkTables looks at every table: one that was cut or damaged makes Badger panic in
 // a goroutine of its own, where nobody can catch it. Its last four octets are the length
 // of a checksum, before which are the length of the index and the index.
 func checkTables(dir string) error {
@@ -300,5 +300,5 @@ func checkTable(name string) error {
 			return damaged("%s is cut: it has no %s", name, what)
 		}
 	}
-	return nil
+	return checkBlocks(name)
 }

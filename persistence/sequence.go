@@ -21,6 +21,7 @@ const sequenceName = "store.seq"
 // after each commit and synced only at a clean stop.
 type sequence struct {
 	file   *os.File
+	info   os.FileInfo // of the file that was opened
 	log    zerolog.Logger
 	warned bool
 }
@@ -32,7 +33,11 @@ func openSequence(dir string, log zerolog.Logger) (*sequence, uint64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open the group number: %w", err)
 	}
-	s := &sequence{file: f, log: log}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("look at the group number: %w", err), f.Close())
+	}
+	s := &sequence{file: f, info: info, log: log}
 	var b [16]byte
 	n, err := f.ReadAt(b[:], 0)
 	switch {
@@ -56,6 +61,21 @@ func (s *sequence) write(group uint64) {
 		s.warned = true
 		s.log.Warn().Err(err).Msg("group number not written")
 	}
+}
+
+// present returns an error when the file is not where it was opened, which means that the
+// directory was removed or moved. What is written to a removed one is synced without
+// complaint, and is gone with the process. One call of the system for each group finds
+// that out before anything is confirmed (E10).
+func (s *sequence) present() error {
+	info, err := os.Stat(s.file.Name())
+	if err != nil {
+		return fmt.Errorf("the store was removed or moved: %w", err)
+	}
+	if !os.SameFile(s.info, info) {
+		return fmt.Errorf("the store was replaced: %s is another file", s.file.Name())
+	}
+	return nil
 }
 
 func (s *sequence) sync() error  { return s.file.Sync() }

@@ -178,8 +178,18 @@ func (t *transaction) pad() {
 
 // commit hands operations to Badger. It returns nil only when they are synced: Badger
 // reports a failed sync of the value log to its logger alone, so the poison is looked at
-// after every commit (A9).
+// after every commit (A9), and so is whether the directory is still there. After an error
+// Badger is not closed any more: what it would flush may have nowhere to go, and it tries
+// for ever.
 func (d *disk) commit(ops []operation) error {
+	err := d.commitSynced(ops)
+	if err != nil {
+		d.log.fail(err)
+	}
+	return err
+}
+
+func (d *disk) commitSynced(ops []operation) error {
 	txn := d.db.NewTransaction(true)
 	defer txn.Discard()
 	for i := range ops {
@@ -190,7 +200,10 @@ func (d *disk) commit(ops []operation) error {
 	if err := txn.Commit(); err != nil {
 		return err
 	}
-	return d.log.syncFailure()
+	if err := d.log.syncFailure(); err != nil {
+		return err
+	}
+	return d.sequence.present()
 }
 
 func set(txn *badger.Txn, o *operation) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -50,7 +51,7 @@ func (c *churn) begin(url string, crew *crew, random *rand.Rand) error {
 		return err
 	}
 	crew.done.Go(func() {
-		for c.step(ch, random) == nil {
+		for c.step(ch, random, &crew.dark) == nil {
 			select {
 			case <-crew.stop:
 				return
@@ -61,14 +62,19 @@ func (c *churn) begin(url string, crew *crew, random *rand.Rand) error {
 	return nil
 }
 
-// step declares or deletes one queue.
-func (c *churn) step(ch *amqp.Channel, random *rand.Rand) error {
+var errDark = errors.New("the power is cut")
+
+// step declares or deletes one queue. Answers that come in the dark do not count.
+func (c *churn) step(ch *amqp.Channel, random *rand.Rand, dark *atomic.Bool) error {
 	if len(c.items) >= most || len(c.items) > 0 && random.IntN(2) == 0 {
 		at := random.IntN(len(c.items))
 		i := c.items[at]
 		i.deleting = true
 		if _, err := ch.QueueDelete(c.queue(i), false, false, false); err != nil {
 			return err
+		}
+		if dark.Load() {
+			return errDark
 		}
 		i.deleted = true
 		c.items = slices.Delete(c.items, at, at+1)
@@ -84,10 +90,16 @@ func (c *churn) step(ch *amqp.Channel, random *rand.Rand) error {
 	if _, err := ch.QueueDeclare(c.queue(i), true, false, false, false, nil); err != nil {
 		return err
 	}
+	if dark.Load() {
+		return errDark
+	}
 	i.declared = true
 	for b := range bindings {
 		if err := ch.QueueBind(c.queue(i), c.key(i, b), c.exchange(), false, nil); err != nil {
 			return err
+		}
+		if dark.Load() {
+			return errDark
 		}
 		i.bound++
 	}
@@ -120,13 +132,13 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 		return err
 	}
 	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
-	var leads [bindings]bool
+	var routes [bindings]bool
 	routed := 0
 	for b := range bindings {
-		if leads[b], err = c.leads(ch, returns, c.key(i, b)); err != nil {
+		if routes[b], err = c.leads(ch, returns, c.key(i, b)); err != nil {
 			return err
 		}
-		if leads[b] {
+		if routes[b] {
 			routed++
 		}
 	}
@@ -137,7 +149,7 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 		case i.declared && !i.deleting:
 			return errors.New("it is not there any more")
 		case routed > 0:
-			return fmt.Errorf("it is not there, but keys lead to it: %v", leads)
+			return fmt.Errorf("it is not there, but keys lead to it: %v", routes)
 		}
 		return nil
 	}
@@ -147,10 +159,10 @@ func (c *churn) lookAt(conn *amqp.Connection, i *item) error {
 	if i.deleted {
 		return errors.New("it is there again")
 	}
-	for b, leads := range leads {
+	for b, leads := range routes {
 		// The one after the last that was answered may have been under way.
 		if b < i.bound && !leads || b > i.bound && leads {
-			return fmt.Errorf("key %d leads to it: %t", b, leads)
+			return fmt.Errorf("which keys lead to it: %v", routes)
 		}
 	}
 	if q.Messages != routed {

@@ -75,7 +75,7 @@ func (c *consumer) consume(deliveries <-chan amqp.Delivery) error {
 		}
 		size = 1 + c.random.IntN(prefetch/2)
 		if c.random.IntN(10) == 0 {
-			if _, err := c.ch.QueueDeclarePassive(c.load.queue(c.queue), true, false, false, false, nil); err == nil {
+			if _, err := c.ch.QueueDeclarePassive(c.load.queue(c.queue), true, false, false, false, nil); err == nil && !c.crew.dark.Load() {
 				c.log.Processed()
 			}
 		}
@@ -97,6 +97,25 @@ func (c *consumer) take(d amqp.Delivery) error {
 		Body:          d.Body,
 	}), d.Redelivered)
 	c.batch = append(c.batch, delivery{d.DeliveryTag, id})
+	if c.queue == queueDead {
+		if err := c.load.checkDeath(d); err != nil {
+			return fmt.Errorf("message %v from %s: %w", id, c.load.queue(c.queue), err)
+		}
+	}
+	return nil
+}
+
+// checkDeath looks at what a dead letter says about itself.
+func (w *load) checkDeath(d amqp.Delivery) error {
+	deaths, ok := d.Headers["x-death"].([]any)
+	if !ok || len(deaths) != 1 {
+		return fmt.Errorf("it has the deaths %v", d.Headers["x-death"])
+	}
+	death, ok := deaths[0].(amqp.Table)
+	if !ok || death["queue"] != w.queue(queueDying) || death["count"] != int64(1) ||
+		death["reason"] != "rejected" && death["reason"] != "expired" || d.Expiration != "" {
+		return fmt.Errorf("it died of %v and expires %q", deaths[0], d.Expiration)
+	}
 	return nil
 }
 

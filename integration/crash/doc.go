@@ -1,6 +1,8 @@
 // Package crash kills the real broker under load, again and again, and holds what clients saw
 // against what was promised: nothing confirmed is lost, nothing is invented or changed, order
 // is kept, durable topology is wholly there or not at all, and the broker starts by itself.
+// The load has dead letters, purges and transient messages, of which package history knows
+// what may vanish.
 //
 //	go test ./integration/crash -run TestKillLoop -rounds 100 -seed 1
 //	go test ./integration/crash -run TestLoadWithoutKills -broker amqp://guest:guest@127.0.0.1:5672/
@@ -11,5 +13,19 @@
 // drained and package history judges.
 //
 // A kill does not test what the operating system had not yet written to the disk; that takes a
-// power cut. The package uses the broker only from outside, by its flags and by AMQP.
+// power cut. The same loop cuts the power of a file system of its own, on a loop device:
+//
+//	go test ./integration/crash -run TestPowerCutLoop -rounds 100 -seed 1 -v
+//
+// Other tests make system calls fail, hang or kill (by strace), fill, limit and remove the
+// disk, and damage the files of a dead broker, each in every way that is known to have hurt
+// somebody. The broker has to start or to explain, and never to serve what is not as it was
+// published; they end with a table of what was done and what came of it:
+//
+//	go test ./integration/crash -run 'Failing|KillAt|KillDuring|Damaged|TakenAway|Signals' -v
+//
+// These take Linux, and most of them root, loop devices and strace. What cannot run says so on
+// stderr. -rounds makes the sweeps and the flips of bits longer.
+//
+// The package uses the broker only from outside, by its flags and by AMQP.
 package crash

@@ -15,6 +15,9 @@ func (w *load) drain(url string, limit time.Duration) error {
 		return err
 	}
 	defer conn.Close()
+	// What would expire has become a letter when the queue of the letters is drained, which is
+	// the last.
+	<-time.After(2 * longestTTL * time.Millisecond)
 	for q := range queues {
 		ch, err := conn.Channel()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/integration/crash/history"
@@ -19,15 +20,25 @@ const (
 	maxBodySize = 64 << 10
 )
 
-// The queues of the load: three are fed by name, two of them and one more by a fanout
-// exchange, and each but the last has one consumer, so that its order can be judged.
+// The queues of the load. All but the last are fed by name, three also by a fanout exchange.
+// The first three have one consumer each, so that their order can be judged. What is rejected
+// from queueDying or expires there goes to queueDead, and nothing is consumed from queuePurged.
 const (
 	queueA = iota
 	queueB
 	queueC
 	queueBoth
+	queueDying
+	queuePurged
+	queueDead
 	queues
+	fed = queueDead // the number of those that messages are published to
 )
+
+// deadLetters are the arguments of queueDying.
+func (w *load) deadLetters() amqp.Table {
+	return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": w.queue(queueDead)}
+}
 
 // A load is what producers and consumers do to one set of queues over the broker's lives.
 type load struct {
@@ -42,8 +53,9 @@ type load struct {
 func newLoad(prefix string, random *rand.Rand) *load {
 	w := &load{prefix: prefix, history: history.New(time.Now()), filler: make([]byte, 2*maxBodySize)}
 	for i := range w.numbers {
-		w.numbers[i] = w.history.Queue(w.queue(i), i == queueBoth)
+		w.numbers[i] = w.history.Queue(w.queue(i), i == queueBoth || i == queueDead)
 	}
+	w.history.DeadLetters(w.numbers[queueDying], w.numbers[queueDead])
 	for i := 0; i < len(w.filler); i += 8 {
 		binary.LittleEndian.PutUint64(w.filler[i:], random.Uint64())
 	}
@@ -54,12 +66,16 @@ func (w *load) queue(i int) string { return fmt.Sprintf("%s.queue-%c", w.prefix,
 func (w *load) fanout() string     { return w.prefix + ".fanout" }
 
 // fanned are the queues that the fanout exchange feeds.
-var fanned = []int{queueB, queueC}
+var fanned = []int{queueB, queueC, queuePurged}
 
 // declare declares the load's topology, all of it durable; it is the same in every life.
 func (w *load) declare(ch *amqp.Channel) error {
 	for i := range queues {
-		if _, err := ch.QueueDeclare(w.queue(i), true, false, false, false, nil); err != nil {
+		var arguments amqp.Table
+		if i == queueDying {
+			arguments = w.deadLetters()
+		}
+		if _, err := ch.QueueDeclare(w.queue(i), true, false, false, false, arguments); err != nil {
 			return err
 		}
 	}
@@ -88,6 +104,7 @@ func (w *load) remove(ch *amqp.Channel) error {
 type crew struct {
 	conns []*amqp.Connection
 	stop  chan struct{} // closed when producers and consumers should come to an end
+	dark  atomic.Bool   // the power is cut, so that what they hear from now on does not count
 	done  sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below
@@ -152,12 +169,12 @@ func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
 		return nil, err
 	}
 
-	// Two consumers: the first has queues a and c, the second b, and both have the last. Each
-	// queue has a channel of its own. In every other life nobody consumes c, so that a kill
-	// finds messages that wait, and not only some that are on their way.
-	work := [][]int{{queueA, queueBoth, queueC}, {queueB, queueBoth}}
+	// Two consumers, each with a channel for each of its queues. In every other life some are
+	// left out, so that a kill finds messages that wait or expire, and not only some that are
+	// on their way.
+	work := [][]int{{queueA, queueBoth, queueC}, {queueB, queueBoth, queueDead, queueDying}}
 	if life%2 == 0 {
-		work[0] = work[0][:2]
+		work[0], work[1] = work[0][:2], work[1][:3]
 	}
 	for i, consumed := range work {
 		ch, err := c.connect(url)
@@ -181,6 +198,15 @@ func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
 			}
 		}
 	}
+	if ch, err = c.connect(url); err != nil {
+		return nil, err
+	}
+	purger := &purger{
+		load: w, crew: c, ch: ch,
+		log:    w.history.Log(fmt.Sprintf("life %d purger", life)),
+		random: rand.New(rand.NewPCG(seed, 50)),
+	}
+	purger.begin()
 	for i := range producers {
 		ch, err := c.connect(url)
 		if err != nil {
@@ -221,20 +247,31 @@ func digest(m amqp.Publishing) uint64 {
 	return h.Sum64()
 }
 
-// message is a message with the given name. Most bodies are small, one in twenty is up to
-// 64 KiB; none is below 16 bytes.
-func (w *load) message(id history.ID, random *rand.Rand) amqp.Publishing {
+// longestTTL is that of the messages that expire, in milliseconds.
+const longestTTL = 300
+
+// message is a message with the given name; one that dies may be given a time to live. Most
+// bodies are small, one in twenty is up to 64 KiB; none is
+// below 16 bytes. One in eight is transient.
+func (w *load) message(id history.ID, random *rand.Rand, dies bool) amqp.Publishing {
 	most := 2048
 	if random.IntN(20) == 0 {
 		most = maxBodySize
 	}
 	size := 16 + random.IntN(most-15)
 	from := random.IntN(len(w.filler) - size)
-	return amqp.Publishing{
+	m := amqp.Publishing{
 		MessageId:     id.String(),
 		CorrelationId: fmt.Sprint(random.Uint32()),
 		ContentType:   "application/octet-stream",
 		DeliveryMode:  amqp.Persistent,
 		Body:          w.filler[from : from+size],
 	}
+	if random.IntN(8) == 0 {
+		m.DeliveryMode = amqp.Transient
+	}
+	if dies && random.IntN(2) == 0 {
+		m.Expiration = fmt.Sprint(1 + random.IntN(longestTTL))
+	}
+	return m
 }

@@ -31,9 +31,7 @@ func TestKillLoop(t *testing.T) {
 	l.end = func() {
 		l.check(l.process.kill(), "kill")
 	}
-	for l.round < rounds {
-		l.judge(min(judgeEvery, rounds-l.round))
-	}
+	l.run(rounds)
 	t.Log(l)
 }
 
@@ -48,9 +46,7 @@ func TestStopLoop(t *testing.T) {
 		l.check(err, "stop")
 		l.slowestStop = max(l.slowestStop, took)
 	}
-	for l.round < rounds {
-		l.judge(min(judgeEvery, rounds-l.round))
-	}
+	l.run(rounds)
 	t.Logf("%v, slowest stop %v", l, l.slowestStop.Round(time.Millisecond))
 }
 
@@ -103,6 +99,7 @@ type loop struct {
 	process *process // or nil, when the broker is somebody else's
 	url     string
 	end     func() // ends a life
+	crew    *crew  // that of the present life, if it has one
 	clean   bool   // and does so without cutting anything short
 
 	round     int
@@ -113,17 +110,27 @@ type loop struct {
 	repeated  int
 	duplicate int
 	unknown   int
+	letters   int
+	gone      int
 	broken    map[string]int
 
 	slowestStop time.Duration
 }
 
 func (l *loop) String() string {
-	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, "+
+	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, %d dead letters, %d gone by a rule, "+
 		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations, slowest start %v",
-		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate,
+		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate, l.letters, l.gone,
 		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
 		l.slowest.Round(time.Millisecond))
+}
+
+// run lives through all rounds.
+func (l *loop) run(rounds int) {
+	l.t.Helper()
+	for l.round < rounds {
+		l.judge(min(judgeEvery, rounds-l.round))
+	}
 }
 
 // judge lives through some rounds, drains and judges.
@@ -146,6 +153,8 @@ func (l *loop) judge(rounds int) {
 	l.repeated += report.Repeated
 	l.duplicate += report.Duplicates
 	l.unknown += report.Unknown
+	l.letters += report.Letters
+	l.gone += report.Gone
 	if l.broken == nil {
 		l.broken = make(map[string]int)
 	}
@@ -177,12 +186,18 @@ func (l *loop) live(w *load, c *churn) {
 	}
 	crew, err := w.begin(l.url, l.round, l.random.Uint64())
 	l.check(err, "begin the load")
+	l.crew = crew
 	l.check(c.begin(l.url, crew, rand.New(rand.NewPCG(l.seed, uint64(l.round)))), "begin the change of topology")
 
 	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
 	l.end()
 	l.check(crew.end(), "load")
-	if !l.clean {
+	l.crew = nil
+	switch {
+	case l.process == nil: // it goes on
+	case l.clean:
+		w.history.Log("broker").Restarted()
+	default:
 		w.history.Log("broker").Crashed()
 	}
 }
@@ -197,12 +212,12 @@ func (l *loop) start() {
 	l.slowest = max(l.slowest, took)
 }
 
-// cutStartShort kills the broker while it starts, or a moment after.
+// cutStartShort ends the broker while it starts, or a moment after.
 func (l *loop) cutStartShort() {
 	l.t.Helper()
 	l.check(l.process.launch(), "launch")
 	<-time.After(time.Duration(l.random.IntN(150)) * time.Millisecond)
-	l.check(l.process.kill(), "kill while starting")
+	l.end()
 	l.cutShort++
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,8 +17,11 @@ import (
 // A process is the broker's binary, its data and the life it has, if any.
 type process struct {
 	binary string
-	dir    string // data and the log of all lives
+	dir    string // the log of all lives, and what there is beside the data
+	data   string // the broker's data directory
 	addr   string
+	wrap   []string // a command that runs the broker in its own place, and its arguments
+	env    []string // beside what the test has
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when cmd has ended
@@ -25,17 +29,22 @@ type process struct {
 
 // newProcess builds the broker and picks a free port.
 func newProcess(dir string) (*process, error) {
-	p := &process{binary: filepath.Join(dir, "leveret"), dir: dir}
+	p := &process{binary: filepath.Join(dir, "leveret"), dir: dir, data: filepath.Join(dir, "data")}
 	build := exec.Command("go", "build", "-o", p.binary, "github.com/leveretmq/leveret/cmd/leveret")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the broker: %w\n%s", err, out)
 	}
+	var err error
+	p.addr, err = freeAddress()
+	return p, err
+}
+
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	p.addr = l.Addr().String()
-	return p, l.Close()
+	return l.Addr().String(), l.Close()
 }
 
 func (p *process) url() string { return "amqp://guest:guest@" + p.addr + "/" }
@@ -47,7 +56,9 @@ func (p *process) launch() error {
 		return err
 	}
 	defer log.Close() // the process has its own copy
-	p.cmd = exec.Command(p.binary, "--data-dir", filepath.Join(p.dir, "data"), "--listen", p.addr, "--metrics-listen", "off")
+	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", "off")
+	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		return err
@@ -83,6 +94,32 @@ func (p *process) start(limit time.Duration) (time.Duration, error) {
 		}
 	}
 }
+
+// waitEnd waits until the broker has ended by itself.
+func (p *process) waitEnd(limit time.Duration) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("the broker is still there after %v\n%s", limit, p.lastWords())
+	}
+}
+
+// alive tells whether the broker's process is there.
+func (p *process) alive() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// forget empties the log, so that the last words are those of the lives to come.
+func (p *process) forget() error { return os.WriteFile(p.logName(), nil, 0o600) }
 
 // terminate ends the life with SIGTERM, and returns how long that took. It is an error when
 // the broker was dead already, takes longer than limit, or ends with a status other than 0.
@@ -123,14 +160,17 @@ func (p *process) kill() error {
 
 func (p *process) logName() string { return filepath.Join(p.dir, "broker.log") }
 
-// lastWords is the end of the broker's log.
-func (p *process) lastWords() string {
+// words is the broker's log.
+func (p *process) words() string {
 	log, err := os.ReadFile(p.logName())
 	if err != nil {
 		return err.Error()
 	}
-	if len(log) > 8000 {
-		log = log[len(log)-8000:]
-	}
 	return string(log)
+}
+
+// lastWords is the end of it.
+func (p *process) lastWords() string {
+	log := p.words()
+	return log[max(0, len(log)-8000):]
 }

@@ -47,14 +47,14 @@ func (p *producer) publish() {
 		}
 		w.seq[p.writer]++
 		id := history.ID{Writer: uint32(p.writer), Seq: w.seq[p.writer]}
-		msg := w.message(id, p.random)
 
-		exchange, key, to := "", "", []int{p.random.IntN(queues)}
+		exchange, key, to := "", "", []int{p.random.IntN(fed)}
 		if p.random.IntN(8) == 0 {
 			exchange, to = w.fanout(), fanned
 		} else {
 			key = w.queue(to[0])
 		}
+		msg := w.message(id, p.random, to[0] == queueDying)
 		numbers := make([]history.Queue, len(to))
 		for i, q := range to {
 			numbers[i] = w.numbers[q]
@@ -63,7 +63,11 @@ func (p *producer) publish() {
 		p.mu.Lock()
 		p.ids = append(p.ids, id)
 		p.mu.Unlock()
-		p.sent.Published(id, digest(msg), numbers...)
+		p.sent.Published(id, history.Message{
+			Digest:    digest(msg),
+			Transient: msg.DeliveryMode == amqp.Transient,
+			Expires:   msg.Expiration != "",
+		}, numbers...)
 		if err := p.ch.Publish(exchange, key, false, false, msg); err != nil {
 			return // the connection is gone; whether it was sent is unknown
 		}
@@ -84,9 +88,11 @@ func (p *producer) listen(confirms <-chan amqp.Confirmation) {
 			p.crew.fail(fmt.Errorf("a confirm for tag %d, of %d published", c.DeliveryTag, len(p.ids)))
 			continue
 		}
-		if c.Ack {
+		switch {
+		case p.crew.dark.Load():
+		case c.Ack:
 			p.outcomes.Confirmed(id)
-		} else {
+		default:
 			p.outcomes.Refused(id)
 		}
 		<-p.room

@@ -29,6 +29,8 @@ type Report struct {
 	Deliveries int // repeated ones included
 	Repeated   int // deliveries of what had been delivered before
 	Duplicates int // of these, deliveries of what had been acknowledged, allowed by a crash
+	Letters    int // settled as dead letters
+	Gone       int // confirmed, and not settled but taken by a rule
 	Unknown    int // never confirmed, refused or returned
 
 	Violations []Violation
@@ -60,16 +62,37 @@ type copyKey struct {
 
 type copyState struct {
 	digest    uint64
+	transient bool
+	born      int // crashes and restarts before it was published
+	number    int // among those of its queue, from 1
 	delivered bool
 	unmarked  bool // one of the deliveries was not marked redelivered
-	settled   bool // an ack or a reject was sent
+	settled   bool // an ack was sent, or a reject that ended the message
+	acked     bool // it was an ack
+
+	// Of a queue with dead letters:
+	letter *copyState // what it becomes; nil in other queues
+	source *copyState // of a letter, what it was
+	dies   bool       // it may have become one: it was rejected, or expires
+	marked int        // crashes before unmarked was set; of a letter
 
 	processedBy *Log // who knows that it was taken in; nil when nobody does
 	processedAt time.Duration
 	life        int // crashes before that
 }
 
-type outcome struct{ confirmed, refused, returned bool }
+type outcome struct {
+	confirmed, refused, returned bool
+	confirmedAt                  time.Duration
+}
+
+// purge is what is known of the purges of a queue.
+type purge struct {
+	asking  map[*Log]time.Duration // since when, those that were not answered
+	through int                    // copies with a number up to this one may be gone
+	before  time.Duration          // what was confirmed until then is gone
+	at      time.Duration          // when that was answered
+}
 
 type checker struct {
 	h        *History
@@ -78,7 +101,10 @@ type checker struct {
 	outcomes map[ID]*outcome
 	pending  map[*Log][]*copyState        // acknowledged, not known to be processed
 	latest   map[Queue]map[uint32]copyKey // the youngest delivered so far, by writer
-	life     int
+	numbers  map[Queue]int                // copies published so far
+	purges   map[Queue]*purge
+	life     int // crashes so far
+	runs     int // crashes and restarts so far
 }
 
 // Check judges the history. It is called when everything is drained: every queue was consumed
@@ -91,6 +117,8 @@ func (h *History) Check() *Report {
 		outcomes: make(map[ID]*outcome),
 		pending:  make(map[*Log][]*copyState),
 		latest:   make(map[Queue]map[uint32]copyKey),
+		numbers:  make(map[Queue]int),
+		purges:   make(map[Queue]*purge),
 	}
 	h.each(c.see)
 	c.settle()
@@ -102,17 +130,14 @@ func (c *checker) see(l *Log, e event) {
 	key := copyKey{e.id, e.queue}
 	switch e.kind {
 	case published:
-		if c.copies[key] != nil {
-			panic(fmt.Sprintf("message %v is published to %s twice", e.id, c.h.queues[e.queue].name))
-		}
-		c.copies[key] = &copyState{digest: e.digest}
+		c.publish(key, e)
 		if c.outcomes[e.id] == nil {
 			c.outcomes[e.id] = new(outcome)
 		}
 		c.report.Published++
 	case confirmed:
 		if o := c.outcome(e.id); !o.confirmed {
-			o.confirmed = true
+			o.confirmed, o.confirmedAt = true, e.at
 			c.report.Confirmed++
 		}
 	case refused:
@@ -123,7 +148,11 @@ func (c *checker) see(l *Log, e event) {
 		c.delivery(l, key, e)
 	case acked, rejected:
 		if s := c.copies[key]; s != nil {
-			s.settled = true
+			if e.kind == rejected && s.letter != nil {
+				s.dies = true
+			} else {
+				s.settled, s.acked = true, e.kind == acked
+			}
 			c.pending[l] = append(c.pending[l], s)
 		}
 	case requeued:
@@ -137,8 +166,54 @@ func (c *checker) see(l *Log, e event) {
 		delete(c.pending, l)
 	case crashed:
 		c.life++
+		c.runs++
 		clear(c.pending)
+		c.forgetPurges()
+	case restarted:
+		c.runs++
+		c.forgetPurges()
+	case purging:
+		p := c.purges[e.queue]
+		if p == nil {
+			p = &purge{asking: make(map[*Log]time.Duration)}
+			c.purges[e.queue] = p
+		}
+		p.asking[l] = e.at
+	case purged:
+		p := c.purges[e.queue]
+		p.through, p.before, p.at = c.numbers[e.queue], p.asking[l], e.at
+		delete(p.asking, l)
 	}
+}
+
+func (c *checker) publish(key copyKey, e event) {
+	if c.copies[key] != nil {
+		panic(fmt.Sprintf("message %v is published to %s twice", e.id, c.h.queues[e.queue].name))
+	}
+	c.numbers[e.queue]++
+	s := &copyState{digest: e.digest, transient: e.transient, born: c.runs, number: c.numbers[e.queue], dies: e.expires}
+	c.copies[key] = s
+	if q := c.h.queues[e.queue]; q.letters {
+		s.letter = &copyState{digest: e.digest, transient: e.transient, born: c.runs, source: s}
+		c.copies[copyKey{e.id, q.to}] = s.letter
+	}
+}
+
+// forgetPurges ends the purges that the end of the broker, or of the story, left without an
+// answer.
+func (c *checker) forgetPurges() {
+	for q, p := range c.purges {
+		if len(p.asking) > 0 {
+			p.through = c.numbers[q]
+			clear(p.asking)
+		}
+	}
+}
+
+// isGone tells whether a purge that was answered has taken what is delivered now.
+func (c *checker) isGone(l *Log, key copyKey) bool {
+	p, o := c.purges[key.queue], c.outcomes[key.id]
+	return p != nil && p.at > 0 && o.confirmed && o.confirmedAt < p.before && l.opened > p.at
 }
 
 func (c *checker) outcome(id ID) *outcome {
@@ -152,7 +227,7 @@ func (c *checker) outcome(id ID) *outcome {
 func (c *checker) delivery(l *Log, key copyKey, e event) {
 	c.report.Deliveries++
 	s := c.copies[key]
-	if s == nil || c.outcomes[key.id].returned {
+	if s == nil || c.outcomes[key.id].returned || s.source != nil && !s.source.dies || c.isGone(l, key) {
 		c.breaks("phantom", key)
 		return
 	}
@@ -163,23 +238,32 @@ func (c *checker) delivery(l *Log, key copyKey, e event) {
 		c.report.Repeated++
 	}
 	if !e.redelivered {
-		if s.unmarked {
+		// A letter whose death a crash undid dies again, and is new where it goes.
+		if s.unmarked && (s.source == nil || s.marked == c.life) {
 			c.breaks("early", key)
 		}
-		s.unmarked = true
+		s.unmarked, s.marked = true, c.life
 	}
-	if s.processedBy != nil {
-		switch {
-		case s.life != c.life:
-			c.report.Duplicates++
-		case l == s.processedBy || l.opened > s.processedAt:
-			c.breaks("duplicate", key)
-		}
+	c.repetition(l, key, s)
+	if s.source != nil && s.source.acked {
+		c.repetition(l, key, s.source)
 	}
 	if !s.delivered && !c.h.queues[key.queue].shared {
 		c.order(key)
 	}
 	s.delivered = true
+}
+
+// repetition holds a delivery against an acknowledgement, of the same copy or of the one whose
+// letter it is.
+func (c *checker) repetition(l *Log, key copyKey, s *copyState) {
+	switch {
+	case s.processedBy == nil:
+	case s.life != c.life:
+		c.report.Duplicates++
+	case l == s.processedBy || l.opened > s.processedAt:
+		c.breaks("duplicate", key)
+	}
 }
 
 // order holds a first delivery against the youngest one of the same writer.
@@ -198,11 +282,19 @@ func (c *checker) order(key copyKey) {
 
 // settle asks at the end for what was promised and did not happen.
 func (c *checker) settle() {
+	c.forgetPurges()
 	var missing []copyKey
 	for key, s := range c.copies {
 		switch o := c.outcomes[key.id]; {
 		case o.returned:
-		case o.confirmed && !s.settled:
+		case s.source != nil:
+			if s.settled {
+				c.report.Letters++
+			}
+		case o.confirmed && s.settled, o.confirmed && s.letter != nil && s.letter.settled:
+		case o.confirmed && c.excused(key, s):
+			c.report.Gone++
+		case o.confirmed:
 			missing = append(missing, key)
 		case !o.confirmed && !o.refused:
 			c.report.Unknown++
@@ -222,6 +314,14 @@ func (c *checker) settle() {
 	}
 }
 
+// excused tells whether a copy may be gone though nobody settled it.
+func (c *checker) excused(key copyKey, s *copyState) bool {
+	if p := c.purges[key.queue]; p != nil && s.number <= p.through {
+		return true
+	}
+	return s.transient && s.born != c.runs || s.dies && s.letter == nil
+}
+
 // breaks notes a violation. Its story costs a pass over the logs, so only the first hundred
 // violations of a run are told.
 func (c *checker) breaks(rule string, key copyKey) {
@@ -237,17 +337,19 @@ func (c *checker) breaks(rule string, key copyKey) {
 func (h *History) story(id ID) string {
 	var b strings.Builder
 	h.each(func(l *Log, e event) {
-		if e.id != id && e.kind != crashed {
+		if e.id != id && e.kind != crashed && e.kind != restarted && e.kind != purged {
 			return
 		}
 		fmt.Fprintf(&b, "  %12v  %-20s %v", e.at, l.client, e.kind)
 		switch e.kind {
 		case published:
-			fmt.Fprintf(&b, " to %s, digest %016x", h.queues[e.queue].name, e.digest)
+			fmt.Fprintf(&b, " to %s, digest %016x, transient %t, expires %t", h.queues[e.queue].name, e.digest, e.transient, e.expires)
 		case delivered:
 			fmt.Fprintf(&b, " from %s, digest %016x, redelivered %t", h.queues[e.queue].name, e.digest, e.redelivered)
 		case acked, rejected, requeued:
 			fmt.Fprintf(&b, " to %s", h.queues[e.queue].name)
+		case purged:
+			fmt.Fprintf(&b, " %s", h.queues[e.queue].name)
 		}
 		b.WriteByte('\n')
 	})

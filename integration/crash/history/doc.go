@@ -7,8 +7,10 @@
 //
 // The rules:
 //
-//	lost       confirmed, and after everything was drained no consumer had settled it
-//	phantom    delivered from a queue it was not published to, or after it was returned
+//	lost       confirmed, and after everything was drained no consumer had settled it, nor had
+//	           it left by a rule: a purge, its expiry with nowhere to go, a restart if transient
+//	phantom    delivered from a queue it was not published to, after it was returned, after a
+//	           purge that was asked for after its confirm, or as a dead letter while it lived
 //	corrupt    delivered with a digest other than the published one
 //	duplicate  delivered again after its acknowledgement had been processed, without a crash between
 //	early      delivered twice without being marked redelivered

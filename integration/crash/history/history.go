@@ -32,11 +32,15 @@ const (
 	processed
 	lost
 	crashed
+	restarted
+	purging
+	purged
 )
 
 func (k kind) String() string {
 	return [...]string{"published", "confirmed", "refused", "returned", "delivered", "acked",
-		"rejected", "requeued", "acks processed", "connection lost", "broker crashed"}[k]
+		"rejected", "requeued", "acks processed", "connection lost", "broker crashed", "broker restarted",
+		"about to purge", "purged"}[k]
 }
 
 // event is something a client did or saw. It is small because a long run has millions.
@@ -44,9 +48,11 @@ type event struct {
 	at          time.Duration // since the history began
 	id          ID
 	digest      uint64 // published, delivered
-	queue       Queue  // published, delivered, acked, rejected, requeued
+	queue       Queue  // published, delivered, acked, rejected, requeued, purging, purged
 	kind        kind
 	redelivered bool // delivered
+	transient   bool // published
+	expires     bool // published
 }
 
 // A History is the logs of all clients of one run.
@@ -59,8 +65,10 @@ type History struct {
 }
 
 type queueInfo struct {
-	name   string
-	shared bool
+	name    string
+	shared  bool
+	letters bool  // what is rejected or expires goes to the next field
+	to      Queue // when letters is true
 }
 
 // New begins a history at the given time.
@@ -69,8 +77,14 @@ func New(begin time.Time) *History { return &History{begin: begin} }
 // Queue adds a queue. A shared queue has several consumers at once, so the order in which
 // its messages are seen says nothing. All queues are added before the first Log.
 func (h *History) Queue(name string, shared bool) Queue {
-	h.queues = append(h.queues, queueInfo{name, shared})
+	h.queues = append(h.queues, queueInfo{name: name, shared: shared})
 	return Queue(len(h.queues) - 1)
+}
+
+// DeadLetters says that what is rejected from one queue, or expires there, goes to another.
+// That one is fed by nothing else, and it is shared: letters come in the order of their death.
+func (h *History) DeadLetters(from, to Queue) {
+	h.queues[from].letters, h.queues[from].to = true, to
 }
 
 // Log opens the log of one client, or rather of one of its channels, before that is opened.
@@ -98,10 +112,17 @@ func (l *Log) add(e event) {
 	l.events = append(l.events, e)
 }
 
+// A Message is what the rules ask about one, besides its name.
+type Message struct {
+	Digest    uint64
+	Transient bool // it may vanish whenever the broker restarts
+	Expires   bool // it may leave its queues by itself, to where their dead letters go
+}
+
 // Published says that a message is about to be published, and to which queues it will be routed.
-func (l *Log) Published(id ID, digest uint64, queues ...Queue) {
+func (l *Log) Published(id ID, m Message, queues ...Queue) {
 	for _, q := range queues {
-		l.add(event{kind: published, id: id, digest: digest, queue: q})
+		l.add(event{kind: published, id: id, digest: m.Digest, queue: q, transient: m.Transient, expires: m.Expires})
 	}
 }
 
@@ -122,7 +143,8 @@ func (l *Log) Delivered(q Queue, id ID, digest uint64, redelivered bool) {
 // Acked says that a delivery is about to be acknowledged.
 func (l *Log) Acked(q Queue, id ID) { l.add(event{kind: acked, queue: q, id: id}) }
 
-// Rejected says that a delivery is about to be rejected for good, with nowhere to be dead-lettered to.
+// Rejected says that a delivery is about to be rejected for good, or to become a dead letter if
+// its queue has a place for them.
 func (l *Log) Rejected(q Queue, id ID) { l.add(event{kind: rejected, queue: q, id: id}) }
 
 // Requeued says that a delivery is about to be put back.
@@ -138,3 +160,12 @@ func (l *Log) Lost() { l.add(event{kind: lost}) }
 // Crashed says that the broker was killed. The logs of those who were connected should have
 // ended, by Lost or without a word.
 func (l *Log) Crashed() { l.add(event{kind: crashed}) }
+
+// Restarted says that the broker was stopped in good order, which costs transient messages.
+func (l *Log) Restarted() { l.add(event{kind: restarted}) }
+
+// Purging says that a queue is about to be purged, of which nothing is consumed meanwhile.
+func (l *Log) Purging(q Queue) { l.add(event{kind: purging, queue: q}) }
+
+// Purged says that the purge this log began was answered.
+func (l *Log) Purged(q Queue) { l.add(event{kind: purged, queue: q}) }
