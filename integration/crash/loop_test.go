@@ -20,7 +20,6 @@ var (
 const (
 	startLimit = 15 * time.Second // of a broker with the data of a few rounds
 	stopLimit  = 15 * time.Second // 10 of them are for clients that do not answer
-	drainLimit = 60 * time.Second // of one queue
 	judgeEvery = 20               // rounds; the logs are kept in memory until then
 )
 

@@ -12,6 +12,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+// drainLimit is how long one queue may take to be emptied.
+const drainLimit = 60 * time.Second
+
 // A witness publishes numbered messages to one durable queue, one after the other or many at
 // a time, and remembers which of them were confirmed. Whatever happens to the broker between,
 // look says whether they are there. It belongs to one goroutine.
