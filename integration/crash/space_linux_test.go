@@ -20,6 +20,19 @@ func TestStorageThatIsTakenAway(t *testing.T) {
 			return fullDisk(t, p, megabytes<<20)
 		})
 	}
+	tab.row("E9", "a start on a full disk after a clean stop", func(t *testing.T, p *process) string {
+		v := mounted(t, 128<<20)
+		p.data = filepath.Join(v.dir, "data")
+		w, c := startFilled(t, p, 100)
+		c.close()
+		_, err := p.terminate(stopLimit)
+		must(t, err)
+		filler := fill(t, v)
+		outcome := startsOrExplains(t, p, w)
+		must(t, os.Remove(filler))
+		whole(t, p, w)
+		return outcome
+	})
 	tab.row("E10", "a limit on the size of files that allows none of the store's", func(t *testing.T, p *process) string {
 		p.wrap = limited(1 << 20)
 		return startsOrExplains(t, p, newWitness())
