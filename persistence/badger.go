@@ -57,7 +57,7 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithCompactL0OnClose(false).
 		WithMetricsEnabled(false).
 		WithNumGoroutines(1).
-		// An older program with another schema refuses the directory before it reads.
-		WithExternalMagic(schemaVersion).
+		// A program with another one refuses the directory before it reads.
+		WithExternalMagic(externalMagic).
 		WithLogger(log)
 }

@@ -33,8 +33,10 @@ type disk struct {
 	reported      reported
 	metadataParts map[string]int // parts of the records that have more than one
 
-	encoder encoder
-	tx      transaction
+	encoder  encoder
+	splitter splitter
+	fresh    []*chunkKey // of the last group
+	tx       transaction
 
 	paddingOwed int64
 	paddingSlot uint8

@@ -21,6 +21,10 @@
 //	01 kind name or id part(2)              a declared thing (kinds in metadata.go)
 //	02 queue(8) level(1)                    acknowledgement state of a level
 //	10 group(8)                             journal record: the messages of one transaction
+//	                                        that have no chunk
+//	20 queue(8) level(1) first(8) last(8)   chunk: messages of one level; count, payload
+//	   count(4) bytes(4) time(6) expiry(6)  bytes, earliest publish time and deadline (Unix ms)
+//	   group(8)                             tell recovery all it needs
 //	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
 //	40 body(8) part(4)                      part of a body too large for a journal record
 //	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
@@ -29,7 +33,7 @@
 //	FD slot(2)                              group numbers, at group mod 65536 (S-19)
 //	FE                                      last group, journal floor, next id (S-2)
 //
-// A journal record and a part of a body are batch records:
+// A journal record, a chunk and a part of a body are batch records; a chunk has one section:
 //
 //	 0  2  magic B4 51
 //	 2  1  format version, 1
@@ -63,6 +67,9 @@
 //
 // # What holds
 //
+//   - Of two records that have a number of a level in their range, the one of the later
+//     group decides: a chunk takes over what it was made of, and what is missing from it
+//     was settled (S-22). Otherwise ranges of chunks do not overlap (I3).
 //   - A message is alive when its record is there, its queue exists, its sequence number
 //     is not below the head and its bit is not set in an acknowledgement page. That a
 //     record exists proves nothing: Badger's garbage collection brings deleted records

@@ -165,7 +165,7 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 	case err == nil:
 		return db, nil
 	case strings.Contains(err.Error(), "external magic number"):
-		return nil, fmt.Errorf("%w: its schema is not %d", err, schemaVersion)
+		return nil, fmt.Errorf("%w: it was written by another program", err)
 	}
 	return nil, err
 }
@@ -192,10 +192,13 @@ func suspectFile(dir string) string {
 func (d *disk) begin(r *recovery) error {
 	defer d.tx.reset()
 	if d.schema.version == 0 {
-		d.schema = schema{version: schemaVersion, minReader: minReader, created: time.Now().UnixMilli()}
+		d.schema.created = time.Now().UnixMilli()
 		if _, err := rand.Read(d.schema.node[:]); err != nil {
 			return err
 		}
+	}
+	if d.schema.version < schemaVersion {
+		d.schema.version, d.schema.minReader = schemaVersion, minReader
 		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(nil, d.schema)}}); err != nil {
 			return err
 		}

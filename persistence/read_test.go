@@ -131,9 +131,7 @@ func TestRunsAreMergedAndBounded(t *testing.T) {
 		s := open(t, dir)
 		s.Start()
 		q := declare(t, s, 1, "q")
-		for _, m := range msgs(t, n, size) {
-			q.put(m)
-		}
+		q.put(msgs(t, n, size)...)
 		flush(t, s, q)
 		again := open(t, copyDir(t, dir))
 		r := restore(t, again, 1)

@@ -90,7 +90,7 @@ func (t *transaction) add(ops []operation) {
 	for i := range ops {
 		o := &ops[i]
 		if !o.inline() {
-			if k := o.key[0]; k != keyJournal && k != keyBody {
+			if k := o.key[0]; k != keyJournal && k != keyChunk && k != keyBody {
 				panic(fmt.Sprintf("persistence: %d bytes under %x would reach the value log (I6)", len(o.value), o.key))
 			}
 			t.valueBytes += int64(len(o.value))
