@@ -42,6 +42,7 @@ type disk struct {
 	paddingSlot uint8
 
 	collector *collector
+	mover     *mover
 }
 
 // idsAhead is how many ids a run may hand out between two commits without a later run,

@@ -9,6 +9,11 @@
 // committer. The index of what is where has a lock of its own, another leaf that is held
 // for look-ups only: the committer changes the index, the readers ask it.
 //
+// A mover rewrites what stays in the journal into chunks of its queues, when the journal is
+// too full or little of a record is left alive, and makes one of many small chunks. It
+// reads for itself and hands the committer what to write; publishers wait when it cannot
+// keep up.
+//
 // Messages are read back by a few goroutines, from the newest read transaction, which the
 // committer begins after each commit (S-26). Recovery reads no bodies: a queue is told
 // runs of messages and reads them when it needs them.

@@ -96,6 +96,7 @@ type fetcher struct {
 	// directories of the records read last: what is asked for next is often in the same.
 	directories map[*stored]*record
 	held        int // references and bodies in them
+	limit       int // of those
 
 	refs []ref // wanted of the present record
 }
@@ -107,8 +108,17 @@ const (
 
 // reader implements source.
 func (d *disk) reader() func(queue.ID, uint8, queue.Range) ([]queue.RestoredMessage, error) {
-	f := &fetcher{d: d, names: make(map[string]string), directories: make(map[*stored]*record)}
-	return f.read
+	return newFetcher(d).read
+}
+
+func newFetcher(d *disk) *fetcher {
+	return &fetcher{d: d, names: make(map[string]string), directories: make(map[*stored]*record), limit: maxDirectoryRefs}
+}
+
+// forget lets go of the directories.
+func (f *fetcher) forget() {
+	clear(f.directories)
+	f.held = 0
 }
 
 // read reads a range. A record that is gone was moved or has died since the index was
@@ -203,7 +213,7 @@ func (f *fetcher) directory(r *stored, b []byte) (*record, error) {
 	for i := range rec.sections {
 		n += len(rec.sections[i].refs)
 	}
-	if f.held += n; f.held > maxDirectoryRefs {
+	if f.held += n; f.held > f.limit {
 		clear(f.directories)
 		f.held = n
 	}

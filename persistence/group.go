@@ -26,13 +26,15 @@ type group struct {
 	units    []topology.Unit
 	drops    []queue.ID
 	suspects [][]byte // keys that the sweep does not believe in
+	moves    []*move
+	bury     bool // write it for the tombstones that are due
 	now      time.Time
 	clean    bool // the last group of a run that ends cleanly
 }
 
 func (g *group) empty() bool {
 	return len(g.batch.Puts) == 0 && len(g.batch.States) == 0 && len(g.units) == 0 &&
-		len(g.drops) == 0 && len(g.suspects) == 0 && !g.clean
+		len(g.drops) == 0 && len(g.suspects) == 0 && len(g.moves) == 0 && !g.bury && !g.clean
 }
 
 // reset empties g for group number n and forgets the messages it held.
@@ -41,6 +43,7 @@ func (g *group) reset(n uint64) {
 	clear(g.batch.States)
 	clear(g.batch.Transfers)
 	clear(g.units)
+	clear(g.moves)
 	*g = group{
 		batch: queue.Batch{
 			Group:     n,
@@ -52,6 +55,7 @@ func (g *group) reset(n uint64) {
 		},
 		units: g.units[:0],
 		drops: g.drops[:0],
+		moves: g.moves[:0],
 	}
 }
 
@@ -93,6 +97,9 @@ func (d *disk) write(g *group) error {
 			return err
 		}
 	}
+	if err := d.writeMoves(g.moves); err != nil {
+		return err
+	}
 	tombstones = append(tombstones, d.newlyDead(g.batch.Group)...)
 	for _, r := range tombstones {
 		if err := d.tx.unit(d.recordDeletes(r)); err != nil {
@@ -106,7 +113,22 @@ func (d *disk) write(g *group) error {
 		d.idsAhead = 0
 		d.tx.add(d.runOperation(run{d.run.number, true}))
 	}
-	return d.tx.commit()
+	if err := d.tx.commit(); err != nil {
+		return err
+	}
+	for _, m := range g.moves {
+		d.index.moved(m)
+	}
+	if d.mover != nil {
+		d.mover.committed(d.journalUse())
+	}
+	return nil
+}
+
+func (d *disk) journalUse() journalUse {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	return d.index.journal
 }
 
 // beginGroup takes the records whose tombstones are due and notes the floor.

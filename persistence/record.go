@@ -217,17 +217,7 @@ func (e *encoder) appendSections(b []byte, now int64, puts []queue.StoredPut) ([
 			b = binary.AppendUvarint(b, p.Seq-seq)
 			b = binary.AppendVarint(b, int64(e.refs[i]-body))
 			seq, body = p.Seq, e.refs[i]
-			flags := byte(0)
-			if p.Redelivered {
-				flags |= refRedelivered
-			}
-			if p.Expiry != 0 {
-				flags |= refExpires
-			}
-			b = append(b, flags)
-			if p.Expiry != 0 {
-				b = binary.AppendVarint(b, p.Expiry-now)
-			}
+			b = appendRefFlags(b, &ref{expiry: p.Expiry, redelivered: p.Redelivered}, now)
 		}
 	}
 	return b, sections

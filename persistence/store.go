@@ -21,6 +21,11 @@ type Options struct {
 	// MaxUnstored is how many bytes of messages may wait for the disk before WaitRoom
 	// waits; 8 MiB when zero.
 	MaxUnstored int64
+	// JournalMax is how many bytes of the journal are in use before what is oldest there is
+	// moved to chunks of its queues; at twice that WaitRoom waits. 256 MiB when zero.
+	JournalMax int64
+
+	byHand bool // a test drives the mover
 }
 
 const defaultMaxUnstored = 8 << 20
@@ -43,6 +48,7 @@ type Store struct {
 	nextID   atomic.Uint64
 	stats    counters
 	unstored atomic.Int64
+	crowded  atomic.Bool // the journal is far too full
 	maximum  int64
 
 	wake    chan struct{} // of the committer; holds one
@@ -61,6 +67,7 @@ type Store struct {
 	units    []unit
 	drops    []queue.ID
 	suspects [][]byte
+	moves    *moveBatch // of the mover, which waits for it
 
 	catalog  topology.Catalog
 	restored map[queue.ID]*recovered
@@ -105,6 +112,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	d.log.tell(s.fail)
 	d.collector = newCollector(d, s.suspect)
+	d.mover = newMover(s, d, o)
 	return s, nil
 }
 
@@ -177,6 +185,9 @@ func (s *Store) Start() {
 	go s.c.run()
 	if d, ok := s.backend.(*disk); ok {
 		d.collector.start()
+		if !d.mover.byHand {
+			d.mover.start()
+		}
 	}
 }
 
@@ -193,6 +204,9 @@ func (s *Store) Close() error {
 	s.closing = true
 	started := s.started
 	s.mu.Unlock()
+	if d, ok := s.backend.(*disk); ok {
+		d.mover.stop()
+	}
 	if started {
 		s.signal()
 		<-s.stopped
@@ -308,18 +322,18 @@ func (s *Store) Write(u topology.Unit, done func(error)) {
 // publishes and what was settled before it was collected (queue.Effects.Unstored). What
 // was committed the store takes off itself.
 func (s *Store) AddUnstored(delta int64) {
-	if now := s.unstored.Add(delta); delta < 0 && now <= s.maximum {
+	if s.unstored.Add(delta); delta < 0 && s.roomy() {
 		s.mu.Lock()
 		s.openRoom()
 		s.mu.Unlock()
 	}
 }
 
-// WaitRoom waits while more than MaxUnstored bytes wait for the disk. It returns early
-// when ctx ends or the store is poisoned or closed. Nothing may be locked; only
+// WaitRoom waits while more than MaxUnstored bytes wait for the disk, or the journal is
+// twice as full as it should be. It returns early when ctx ends or the store is poisoned or closed. Nothing may be locked; only
 // connections that published wait (S-25).
 func (s *Store) WaitRoom(ctx context.Context) error {
-	for s.unstored.Load() > s.maximum {
+	for !s.roomy() {
 		s.mu.Lock()
 		if err := s.refusal(); err != nil {
 			s.mu.Unlock()
@@ -330,7 +344,7 @@ func (s *Store) WaitRoom(ctx context.Context) error {
 		}
 		room := s.room
 		s.mu.Unlock()
-		if s.unstored.Load() <= s.maximum {
+		if s.roomy() {
 			return nil
 		}
 		select {
@@ -340,6 +354,32 @@ func (s *Store) WaitRoom(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// roomy tells whether publishers may go on.
+func (s *Store) roomy() bool { return s.unstored.Load() <= s.maximum && !s.crowded.Load() }
+
+// setJournalFull tells whether publishers must wait for the mover.
+func (s *Store) setJournalFull(full bool) {
+	if s.crowded.Swap(full) && !full {
+		s.mu.Lock()
+		s.openRoom()
+		s.mu.Unlock()
+	}
+}
+
+// move has the committer write moves and waits for it; false when the store is at its end.
+func (s *Store) move(b *moveBatch) bool {
+	s.mu.Lock()
+	if s.refusal() != nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.moves = b
+	s.mu.Unlock()
+	s.signal()
+	<-b.done
+	return true
 }
 
 // openRoom lets the waiters look again. s.mu is held.
