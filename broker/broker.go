@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -23,6 +24,13 @@ type Options struct {
 	DefaultVHost    string
 	DefaultUser     string
 	DefaultPassword string
+	// QueueMemory is how many bytes of messages all queues together hold in memory, as far as
+	// those are on disk too; beyond that they are read again when needed. Each queue keeps 64
+	// KiB at least. 0 stands for DefaultQueueMemory.
+	QueueMemory int64
+	// Clock is the time for what the disk brings back on its own. Nil takes the time of the
+	// batch before.
+	Clock func() time.Time
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
 }
@@ -62,6 +70,7 @@ type Broker struct {
 
 	sessions sessions
 	timers   timers
+	memory   memory
 	carriers sync.Pool // of *carrier
 }
 
@@ -84,6 +93,7 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 		vhosts:   make(map[string]*VHost),
 		users:    make(map[string]auth.User),
 	}
+	b.memory.limit = cmp.Or(o.QueueMemory, DefaultQueueMemory)
 	b.grants.Store(&map[grantee]*auth.Grant{})
 	return b
 }

@@ -29,4 +29,32 @@ type Counters struct {
 	ChannelsClosed             atomic.Uint64
 	ConsumersAdded             atomic.Uint64
 	ConsumersRemoved           atomic.Uint64
+	Publishers                 atomic.Int64 // channels open now that have published
+	MessageSizes               Sizes        // of those received
 }
+
+// SizeBuckets is how many buckets message sizes are counted in.
+const SizeBuckets = 9
+
+// sizeLimits are the largest size of each bucket but the last, as RabbitMQ has them
+// (PROM-3).
+var sizeLimits = [SizeBuckets - 1]int{100, 1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8}
+
+// Sizes counts message bodies by their size.
+type Sizes struct {
+	Buckets [SizeBuckets]atomic.Uint64 // by SizeBucket
+	Bytes   atomic.Uint64              // of all together
+}
+
+// SizeBucket is where in Sizes a body of n bytes is counted.
+func SizeBucket(n int) int {
+	for i := range sizeLimits {
+		if n <= sizeLimits[i] {
+			return i
+		}
+	}
+	return len(sizeLimits)
+}
+
+// SizeLimits are the largest sizes of the buckets. The last bucket has none.
+func SizeLimits() [SizeBuckets - 1]int { return sizeLimits }

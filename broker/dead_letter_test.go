@@ -231,7 +231,7 @@ func TestDeathsThatAClientWroteAreNotBelieved(t *testing.T) {
 	}
 	n.publish("", "work", "m", amqp.Properties{Headers: forged})
 	q, _, _ := n.v.Queue("me", "work")
-	d, _, _ := q.Get(n.now, false, &n.out)
+	d, _ := n.get(q, false)
 	if h, _ := d.Message.Headers(); !h.Equal(forged) {
 		t.Errorf("before its first death: got %v, want it as sent", h)
 	}
@@ -456,6 +456,7 @@ func TestMessagesThatExpiredWhileDownAreDeadLettered(t *testing.T) {
 	n.disk.commit()
 	n = restart(t, n.disk)
 	n.wait(1500 * time.Millisecond)
+	n.answerReads() // its body was on disk
 	if got := n.bodies("dead"); got != "early" {
 		t.Errorf("dead has %q, want early", got)
 	}

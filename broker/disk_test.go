@@ -34,6 +34,7 @@ type disk struct {
 	barriers []barrier
 	dropped  []queue.ID
 	stored   map[queue.ID][]queue.StoredPut
+	reads    []func()
 	onWrite  func(topology.Unit)
 	broken   error
 }
@@ -190,11 +191,29 @@ func (d *disk) catalog() topology.Catalog {
 	return c
 }
 
+// Read is answered by get.
+func (d *disk) Read(id queue.ID, _ uint8, r queue.Range, done func([]queue.RestoredMessage, error)) {
+	d.reads = append(d.reads, func() {
+		var found []queue.RestoredMessage
+		for _, p := range d.stored[id] {
+			if p.Seq >= r.First && p.Seq <= r.Last {
+				found = append(found, queue.RestoredMessage{Seq: p.Seq, Expiry: p.Expiry, Message: p.Message})
+			}
+		}
+		done(found, nil)
+	})
+}
+
 func (d *disk) restored(id queue.ID) (queue.Restored, error) {
 	var r queue.Restored
 	level := queue.RestoredLevel{Head: 1, Next: 1}
 	for _, p := range d.stored[id] {
-		level.Messages = append(level.Messages, queue.RestoredMessage{Seq: p.Seq, Expiry: p.Expiry, Message: p.Message})
+		level.Runs = append(level.Runs, queue.Run{
+			Range:     queue.Range{First: p.Seq, Last: p.Seq},
+			Count:     1,
+			Bytes:     int64(p.Message.BodyBytes()),
+			MinExpiry: p.Expiry,
+		})
 		level.Next = p.Seq + 1
 	}
 	r.Levels = append(r.Levels, level)
@@ -381,7 +400,7 @@ func (n *node) take(name string) (all []*message.Message) {
 		n.Fatalf("take: %v", err)
 	}
 	for {
-		d, _, ok := q.Get(n.now, true, &n.out)
+		d, ok := n.get(q, true)
 		if !ok {
 			break
 		}
@@ -408,7 +427,7 @@ func (n *node) reject(name string) {
 	if err != nil {
 		n.Fatalf("reject: %v", err)
 	}
-	d, _, ok := q.Get(n.now, false, &n.out)
+	d, ok := n.get(q, false)
 	if !ok {
 		n.Fatalf("nothing to reject in %q", name)
 	}
@@ -451,5 +470,24 @@ func refused(t *testing.T, err error, want string) {
 		if got := fmt.Sprintf("%s %d %s", kind, e.Code, e.Text); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+	}
+}
+
+// get takes a message from q, which may have to be read first.
+func (n *node) get(q *queue.Queue, noAck bool) (queue.Delivery, bool) {
+	for {
+		d, _, got := q.Get(n.now, noAck, &n.out)
+		if got != queue.GotLater {
+			return d, got == queue.GotMessage
+		}
+		n.answerReads()
+	}
+}
+
+func (n *node) answerReads() {
+	for len(n.disk.reads) > 0 {
+		read := n.disk.reads[0]
+		n.disk.reads = n.disk.reads[1:]
+		read()
 	}
 }

@@ -47,6 +47,7 @@ func (b *Broker) CarryOut(now time.Time, out *queue.Effects) {
 // be locked.
 func (b *Broker) Flush(now time.Time, out *queue.Effects) {
 	b.CarryOut(now, out)
+	b.account(now, out)
 	if b.backlog != nil && out.Unstored != 0 {
 		b.backlog.AddUnstored(out.Unstored)
 	}

@@ -97,7 +97,7 @@ func checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
 
 // addQueue makes a queue. v.mu is held.
 func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *queueNode {
-	q := queue.New(queue.ID(v.b.records.NextID()), spec, options, v.b.messages)
+	q := v.b.newQueue(queue.ID(v.b.records.NextID()), spec, options)
 	n := newQueueNode(q, owner)
 	if n.durable {
 		n.commit.Store(v.b.write(topology.Unit{Puts: []topology.Record{topology.Queue{ID: q.ID(), Spec: spec}}}))

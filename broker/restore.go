@@ -67,7 +67,7 @@ func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queu
 	if err != nil {
 		return fmt.Errorf("restore queue '%s' in vhost '%s': %w", r.Spec.Name, v.name, err)
 	}
-	q := queue.New(r.ID, r.Spec, options, v.b.messages)
+	q := v.b.newQueue(r.ID, r.Spec, options)
 	q.Restore(now, restored, out)
 	v.queues.put(r.Spec.Name, newQueueNode(q, nil))
 	return nil

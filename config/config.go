@@ -50,7 +50,9 @@ type Config struct {
 	// What is logged, and how.
 	Log Log `key:"log"`
 
-	// What is declared when the broker starts. What exists already is left as it is.
+	// What is declared when the broker starts. Users get the password, tags and permissions
+	// said here, whatever they had before. Anything else that exists already has to be the
+	// same, or the broker does not start.
 	Topology Topology `key:"topology"`
 
 	// Files are the configuration files that were read, the one that wins first.
@@ -103,6 +105,11 @@ type Store struct {
 
 	// The bytes that may wait to be written to disk before publishers are held back. A size.
 	MaxUnstored Size `key:"max_unstored" min:"64KiB" max:"1GiB"`
+
+	// The bytes of messages that all queues together keep in memory. What goes beyond is on
+	// disk only, as long as it is there at all, and read again when it is needed. Each queue
+	// keeps 64KiB of its own. A size.
+	QueueMemory Size `key:"queue_memory" min:"1MiB" max:"1024GiB"`
 }
 
 // Log is what is logged, and how.
@@ -140,6 +147,7 @@ func Default() Config {
 		Store: Store{
 			Backend:     "badger",
 			MaxUnstored: 8 * MiB,
+			QueueMemory: 32 * MiB,
 		},
 		Log: Log{
 			Level:  "info",

@@ -1,6 +1,8 @@
 package connection
 
 import (
+	"time"
+
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/queue"
 )
@@ -24,9 +26,13 @@ func (ch *Channel) basicGet(m *amqp.BasicGet) error {
 
 func (ch *Channel) get(q *queue.Queue, noAck bool) {
 	c := ch.c
-	d, left, ok := q.Get(c.now, noAck, &c.effects)
-	if !ok {
+	d, left, got := q.Get(c.now, noAck, &c.effects)
+	switch got {
+	case queue.GotNothing:
 		c.send(ch.id, &amqp.BasicGetEmpty{})
+		return
+	case queue.GotLater:
+		c.wait(q.WhenRead, func(time.Time) { ch.get(q, noAck) })
 		return
 	}
 	// Locked until it is appended, so that tags leave in order.

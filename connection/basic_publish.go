@@ -186,8 +186,9 @@ func tooLong(size uint64, limit int) error {
 // of its confirm, so that a return precedes the confirm (PUB-4).
 func (ch *Channel) publishNow(m *message.Message, x *exchange.Exchange) {
 	c := ch.c
+	ch.countPublisher()
 	c.published = true
-	c.tally.received++
+	c.tally.receive(m)
 	var confirm *message.Confirm
 	if ch.confirming {
 		c.tally.receivedConfirm++
@@ -195,6 +196,14 @@ func (ch *Channel) publishNow(m *message.Message, x *exchange.Exchange) {
 	}
 	ch.route(m, x, ch.publish.mandatory, confirm)
 	confirm.Release(&c.effects.Wakes)
+}
+
+// countPublisher counts the channel among those that publish, once.
+func (ch *Channel) countPublisher() {
+	if !ch.publisher {
+		ch.publisher = true
+		ch.c.b.Counters.Publishers.Add(1)
+	}
 }
 
 // route hands a message to whom it is for.

@@ -26,6 +26,7 @@ type Channel struct {
 	joined     int       // consumers ever
 	replyTo    *consumer // the consumer of direct reply-to
 	inBatch    bool      // is among Connection.confirmed
+	publisher  bool      // has published
 
 	mu        sync.Mutex // guards the fields below
 	stopped   bool       // nothing is delivered, returned or confirmed any more (CH-13)
@@ -265,6 +266,9 @@ func (ch *Channel) stop() {
 	ch.mu.Unlock()
 
 	ch.c.b.Counters.ChannelsClosed.Add(1)
+	if ch.publisher {
+		ch.c.b.Counters.Publishers.Add(-1)
+	}
 	ch.c.b.Counters.ConsumersRemoved.Add(uint64(len(ch.consumers)))
 	for _, k := range ch.sortedConsumers() {
 		k.queue.Cancel(ch.c.now, k, &ch.c.effects)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 )
 
@@ -77,6 +78,17 @@ type Connection struct {
 // tally is what a batch adds to the broker's counters.
 type tally struct {
 	received, receivedConfirm, returned, dropped uint64
+
+	sizes [broker.SizeBuckets]uint64
+	bytes uint64
+}
+
+// receive counts a message that came in.
+func (t *tally) receive(m *message.Message) {
+	n := len(m.Body())
+	t.received++
+	t.sizes[broker.SizeBucket(n)]++
+	t.bytes += uint64(n)
 }
 
 func (t *tally) flush(c *broker.Counters) {
@@ -85,6 +97,12 @@ func (t *tally) flush(c *broker.Counters) {
 		c.MessagesReceivedConfirm.Add(t.receivedConfirm)
 		c.MessagesUnroutableReturned.Add(t.returned)
 		c.MessagesUnroutableDropped.Add(t.dropped)
+		for i, n := range t.sizes {
+			if n > 0 {
+				c.MessageSizes.Buckets[i].Add(n)
+			}
+		}
+		c.MessageSizes.Bytes.Add(t.bytes)
 		*t = tally{}
 	}
 }
@@ -134,6 +152,7 @@ func (c *Connection) Feed(now time.Time, b []byte) (n int, err error) {
 			return n, c.ending()
 		}
 	}
+	c.spoke = c.spoke || n < len(b)
 	for {
 		if err := c.suspended(); err != nil {
 			return n, err
@@ -246,7 +265,7 @@ func (c *Connection) send(channel uint16, m amqp.Method) {
 
 // sent notes how much waits to be written after something of our own was appended.
 func (c *Connection) sent(waiting int) {
-	if waiting > replyLimit {
+	if waiting > c.out.replyLimit() {
 		c.overfull = true
 	}
 }
@@ -332,8 +351,8 @@ func (c *Connection) Identity() (user, vhost string, open bool) {
 	return c.client.user, c.vhost.Name(), true
 }
 
-// Spoke reports whether the client got as far as a protocol header. One that did not is
-// a probe of a load balancer (W-8).
+// Spoke reports whether the client said anything but hello. One that did not is a probe of
+// a load balancer (W-8), or a health check that wants to be greeted.
 func (c *Connection) Spoke() bool { return c.spoke }
 
 // Ticker returns what the goroutine calls that has the broker do what is due by the clock;

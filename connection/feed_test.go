@@ -182,3 +182,21 @@ func TestPanicInTheBrokerIsNotBlamedOnOctets(t *testing.T) {
 	f("get", &amqp.BasicGet{Queue: "q"})
 	f("bind", &amqp.QueueBind{Queue: "q", Exchange: "x"})
 }
+
+func TestWhoOnlySaysHelloHasNotSpoken(t *testing.T) { // W-8
+	f := func(said string, want bool) {
+		t.Helper()
+		k := newRig(t).accept(Options{})
+		for i := range said { // in whatever pieces it comes
+			k.send([]byte{said[i]})
+		}
+		if got := k.c.Spoke(); got != want {
+			t.Errorf("got %v of a client that said %q, want %v", got, said, want)
+		}
+	}
+	f("", false)
+	f("AMQP", false)
+	f(amqp.ProtocolHeader, false)
+	f(amqp.ProtocolHeader+"\x01", true)
+	f("GET / HT", true)
+}

@@ -33,8 +33,8 @@ func (c *Connection) greet(b []byte) (n int) {
 	if n == 0 {
 		return 0
 	}
-	c.spoke = true
 	if !accepted {
+		c.spoke = true
 		c.out.end(append(c.out.begin(), amqp.ProtocolHeader...), &c.effects.Wakes)
 		c.reason = fmt.Errorf("client greeted with %q", b[:n])
 		c.state = ended

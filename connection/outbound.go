@@ -1,6 +1,7 @@
 package connection
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -9,14 +10,8 @@ import (
 
 const (
 	// HighWater is how many bytes may wait for a client to read them before deliveries
-	// to it stop.
+	// to it stop, unless NewOutbound is told otherwise.
 	HighWater = 1 << 20
-	// LowWater is how little has to be left before they go on.
-	LowWater = HighWater / 4
-	// replyLimit is how many bytes may wait before the connection is not read any more:
-	// what is beyond HighWater are answers, returns and gets that a client asks for and
-	// does not read (S-27).
-	replyLimit = 4 * HighWater
 	// referenceBytes is how long a piece of a body has to be to be referenced by the
 	// buffer instead of copied into it.
 	referenceBytes = 8 << 10
@@ -28,7 +23,8 @@ const (
 // something for the client appends to it under its lock; one writer takes what has
 // gathered, all at once, and writes it.
 type Outbound struct {
-	signal func() // tells the writer; called with nothing locked
+	signal    func() // tells the writer; called with nothing locked
+	highWater int    // bytes
 
 	mu      sync.Mutex // guards the fields below
 	pending Batch
@@ -55,9 +51,17 @@ type reference struct {
 	piece []byte
 }
 
-// NewOutbound returns an empty buffer. signal tells the writer that there is something
-// to take; it must not block.
-func NewOutbound(signal func()) *Outbound { return &Outbound{signal: signal} }
+// NewOutbound returns an empty buffer. Above highWater bytes, or HighWater when it is 0,
+// deliveries stop until a quarter of that is left. signal tells the writer that there is
+// something to take; it must not block.
+func NewOutbound(highWater int, signal func()) *Outbound {
+	return &Outbound{signal: signal, highWater: cmp.Or(highWater, HighWater)}
+}
+
+// replyLimit is how many bytes may wait before the connection is not read any more: what
+// is beyond the high-water mark are answers, returns and gets that a client asks for and
+// does not read (S-27).
+func (o *Outbound) replyLimit() int { return 4 * o.highWater }
 
 // Wake tells the writer. It ends a batch in which frames were appended.
 func (o *Outbound) Wake() {
@@ -76,7 +80,7 @@ func (o *Outbound) Take(b *Batch) (n int, drained bool) {
 	defer o.mu.Unlock()
 	o.pending, *b = *b, o.pending
 	o.writing = b.size()
-	return o.writing, o.writing <= LowWater && (len(o.starved) > 0 || o.reader)
+	return o.writing, o.writing <= o.highWater/4 && (len(o.starved) > 0 || o.reader)
 }
 
 // Trim gives back the room that b and the buffer take while there is nothing in them. It
@@ -112,7 +116,7 @@ func (o *Outbound) begin() []byte {
 // too long; it is then noted as one to be resumed.
 func (o *Outbound) beginDelivery(c *consumer) ([]byte, bool) {
 	o.mu.Lock()
-	if o.size() < HighWater && !o.closed {
+	if o.size() < o.highWater && !o.closed {
 		return o.pending.buf, true
 	}
 	if c != nil && !c.starved {
@@ -185,7 +189,7 @@ func (o *Outbound) appendContent(buf []byte, channel uint16, properties, body []
 func (o *Outbound) holdReader() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.reader = o.size() > replyLimit && !o.closed
+	o.reader = o.size() > o.replyLimit() && !o.closed
 	return o.reader
 }
 

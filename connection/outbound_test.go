@@ -20,7 +20,7 @@ func taken(o *Outbound) []byte {
 func TestContentIsWrittenAsIfItWereCopied(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, frameMax := range []uint32{0, 4096, 131072} {
-		o := NewOutbound(func() {})
+		o := NewOutbound(0, func() {})
 		var wakes message.Wakes
 		var want []byte
 		for _, size := range []int{0, 1, 4087, 4088, 4089, 8177, referenceBytes - 1, referenceBytes, 131064, 131065, 300_000} {
@@ -40,7 +40,7 @@ func TestContentIsWrittenAsIfItWereCopied(t *testing.T) {
 
 func TestWriterIsToldOncePerBatch(t *testing.T) {
 	told := 0
-	o := NewOutbound(func() { told++ })
+	o := NewOutbound(0, func() { told++ })
 	var wakes message.Wakes
 	for range 10 {
 		o.end(append(o.begin(), 'x'), &wakes)
@@ -60,10 +60,14 @@ func TestWriterIsToldOncePerBatch(t *testing.T) {
 }
 
 func TestConsumerFindsNoRoomAboveTheHighMarkAndIsResumedBelowTheLowOne(t *testing.T) {
-	o := NewOutbound(func() {})
+	t.Run("default", func(t *testing.T) { testHighMark(t, NewOutbound(0, func() {}), HighWater) })
+	t.Run("smaller", func(t *testing.T) { testHighMark(t, NewOutbound(1000, func() {}), 1000) })
+}
+
+func testHighMark(t *testing.T, o *Outbound, mark int) {
 	var wakes message.Wakes
 	k := new(consumer)
-	piece := make([]byte, HighWater/2)
+	piece := make([]byte, mark/2)
 	for range 2 {
 		buf, ok := o.beginDelivery(k)
 		if !ok {
@@ -78,7 +82,7 @@ func TestConsumerFindsNoRoomAboveTheHighMarkAndIsResumedBelowTheLowOne(t *testin
 	}
 	// What is being written still counts.
 	var b Batch
-	if n, drained := o.Take(&b); n != HighWater || drained {
+	if n, drained := o.Take(&b); n != mark || drained {
 		t.Fatalf("took %d bytes, drained is %v", n, drained)
 	}
 	if _, ok := o.beginDelivery(k); ok {
@@ -98,7 +102,7 @@ func TestConsumerFindsNoRoomAboveTheHighMarkAndIsResumedBelowTheLowOne(t *testin
 }
 
 func TestNothingIsKeptAfterClose(t *testing.T) {
-	o := NewOutbound(func() {})
+	o := NewOutbound(0, func() {})
 	var wakes message.Wakes
 	o.end(append(o.begin(), 'x'), &wakes)
 	o.Close()

@@ -43,6 +43,11 @@ func (d *disk) EnlistSettled(c queue.Collector) { d.settled = append(d.settled, 
 func (d *disk) Drop(queue.ID)                   {}
 func (d *disk) NextID() uint64                  { d.ids++; return d.ids }
 
+// Read finds nothing: no test here has so much that messages leave memory.
+func (d *disk) Read(_ queue.ID, _ uint8, _ queue.Range, done func([]queue.RestoredMessage, error)) {
+	d.waiting = append(d.waiting, func(err error) { done(nil, err) })
+}
+
 func (d *disk) Barrier(c queue.Collector, done func(error)) {
 	d.dirty = append(d.dirty, c)
 	d.settled = append(d.settled, c)
@@ -110,7 +115,7 @@ type rigConn struct {
 
 func (r *rig) accept(opts Options) *rigConn {
 	k := &rigConn{r: r}
-	k.out = NewOutbound(func() {})
+	k.out = NewOutbound(0, func() {})
 	opts.Replies = &r.shared
 	opts.Ready = func() { k.ready = true }
 	opts.Fail = func(err error) { k.failed = err }

@@ -87,11 +87,12 @@ func (ch *Channel) txCommit() error {
 	c, t := ch.c, ch.tx
 	ch.tx = new(transaction)
 	c.published = c.published || len(t.publishes) > 0
-	c.tally.received += uint64(len(t.publishes))
 
 	w := new(commitWaiter)
 	confirm := message.NewConfirm(w, 0)
 	for _, p := range t.publishes {
+		ch.countPublisher()
+		c.tally.receive(p.m)
 		ch.route(p.m, p.x, p.mandatory, confirm)
 	}
 	for _, s := range t.settled {

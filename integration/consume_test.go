@@ -113,7 +113,7 @@ func TestRecoverDeliversAgain(t *testing.T) { // ACK-10
 	c.publish("", "q", "1", "2")
 	deliveries := c.consume("q", "")
 	receive(t, deliveries, 2)
-	c.must(c.Recover(true))
+	c.must(c.Recover(true)) //nolint:staticcheck // deprecated, and still in use
 	again := receive(t, deliveries, 2)
 	if got := bodies(again); !slices.Equal(got, []string{"1'", "2'"}) || again[0].DeliveryTag != 3 {
 		t.Errorf("got %q from tag %d, want both again from tag 3", got, again[0].DeliveryTag)

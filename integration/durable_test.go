@@ -24,7 +24,7 @@ func TestWhatIsDurableSurvivesRestart(t *testing.T) { // DUR-1 to DUR-3, EX-11, 
 	c.bind("gone", "q", "", nil)
 	c.bind("x", "transient", "#", nil)
 	for i := range 6 {
-		mode := uint8(amqp.Persistent)
+		mode := amqp.Persistent
 		if i%2 == 1 {
 			mode = amqp.Transient
 		}

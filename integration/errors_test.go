@@ -132,5 +132,7 @@ func TestHardErrorsCloseTheConnection(t *testing.T) { // ERR-32, ERR-33, ERR-40
 		_, err := c.Consume("q", "tag", false, false, false, false, nil)
 		return err
 	})
-	f(540, "NOT_IMPLEMENTED - requeue=false", func(c *client) error { return c.Recover(false) })
+	f(540, "NOT_IMPLEMENTED - requeue=false", func(c *client) error {
+		return c.Recover(false) //nolint:staticcheck // deprecated, and still in use
+	})
 }

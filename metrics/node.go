@@ -3,6 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/queue"
 )
 
@@ -23,6 +24,7 @@ func (n *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	s := sink{ch: ch}
 	n.objects(s)
 	n.publishing(s.with("protocol"))
+	n.sizes(s.with("protocol"))
 	totals := n.o.Broker.QueueTotals()
 	for t, name := range queueTypes {
 		consuming(s.with("protocol", "queue_type"), totals[t], protocol, name)
@@ -44,7 +46,9 @@ func (n *nodeCollector) objects(s sink) {
 	s.gauge("rabbitmq_channels", "Channels currently open", float64(channels))
 	s.gauge("rabbitmq_consumers", "Consumers currently connected", float64(consumers))
 	s.gauge("rabbitmq_queues", "Queues available", float64(queues))
-	s.with("protocol").gauge("rabbitmq_global_consumers", "Current number of consumers", float64(consumers), protocol)
+	global := s.with("protocol")
+	global.gauge("rabbitmq_global_consumers", "Current number of consumers", float64(consumers), protocol)
+	global.gauge("rabbitmq_global_publishers", "Current number of publishers", float64(c.Publishers.Load()), protocol)
 
 	s.counter("rabbitmq_connections_opened_total", "Total number of connections opened", c.ConnectionsOpened.Load())
 	s.counter("rabbitmq_connections_closed_total", "Total number of connections closed or terminated", c.ConnectionsClosed.Load())
@@ -76,6 +80,21 @@ func (n *nodeCollector) publishing(s sink) {
 		c.MessagesUnroutableDropped.Load(), protocol)
 	s.counter("rabbitmq_global_messages_unroutable_returned_total", "Total number of messages published as mandatory into an exchange and returned to the publisher as unroutable",
 		c.MessagesUnroutableReturned.Load(), protocol)
+}
+
+// sizes are those of the messages that publishers sent.
+func (n *nodeCollector) sizes(s sink) {
+	c := &n.o.Broker.Counters.MessageSizes
+	below, count := map[float64]uint64{}, uint64(0)
+	limits := broker.SizeLimits()
+	for i := range c.Buckets {
+		count += c.Buckets[i].Load()
+		if i < len(limits) {
+			below[float64(limits[i])] = count
+		}
+	}
+	desc := prometheus.NewDesc("rabbitmq_message_size_bytes", "Size of messages received from publishers", s.labels, nil)
+	s.ch <- prometheus.MustNewConstHistogram(desc, count, float64(c.Bytes.Load()), below, protocol)
 }
 
 // consuming is what queues of one type gave to consumers.

@@ -69,7 +69,7 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
 		return err
 	}
-	n.warnAboutGuest(c)
+	n.warnAboutGuest()
 	return nil
 }
 

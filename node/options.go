@@ -16,15 +16,20 @@ func brokerOptions(c config.Config) broker.Options {
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
 		LoopbackUsers:   c.LoopbackUsers,
+		QueueMemory:     int64(c.Store.QueueMemory),
+		Clock:           time.Now,
 	}
 }
 
+// serverOptions are c's. A shutdown timeout of zero cuts clients off at once, where a zero
+// CloseWait would be the default.
 func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 	return server.Options{
 		Listen:    c.Listen,
 		Gate:      g,
 		Log:       o.Log,
-		CloseWait: c.ShutdownTimeout,
+		CloseWait: max(c.ShutdownTimeout, 1),
+		HighWater: int(c.AMQP.OutboundHighWater),
 		Connection: connection.Options{
 			Product:          c.AMQP.CompatProduct,
 			Version:          c.AMQP.CompatVersion,
@@ -43,16 +48,23 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 
 // warnAboutGuest is loud when a user and password that everybody knows let in whoever can
 // reach the broker.
-func (n *Node) warnAboutGuest(c config.Config) {
+func (n *Node) warnAboutGuest() {
 	if n.broker.CheckPassword("guest", "guest", false) != nil {
 		return
 	}
-	for _, a := range n.Addresses() {
-		if t, ok := a.(*net.TCPAddr); ok && t.IP.IsLoopback() {
-			continue
-		}
-		n.log.Warn().Stringer("address", a).Str("node", c.NodeName).
+	if a := firstExposed(n.Addresses()); a != nil {
+		n.log.Warn().Stringer("address", a).
 			Msg("ANYONE WHO CAN REACH THIS BROKER CAN LOG IN as guest with the password guest: " +
 				"set default_user and default_pass, or loopback_users, before others can")
 	}
+}
+
+// firstExposed is the first address that is not of this machine alone, or nil.
+func firstExposed(addresses []net.Addr) net.Addr {
+	for _, a := range addresses {
+		if t, ok := a.(*net.TCPAddr); !ok || !t.IP.IsLoopback() {
+			return a
+		}
+	}
+	return nil
 }

@@ -299,8 +299,8 @@ func TestPublishersWaitForRoom(t *testing.T) {
 			t.Errorf("got %v, want the context's error", err)
 		}
 		select {
-		case <-let:
-			t.Error("the publisher went on before there was room")
+		case err := <-let:
+			t.Errorf("the publisher went on before there was room, with %v", err)
 		default:
 		}
 		b.proceed <- nil

@@ -307,13 +307,13 @@ func TestTornGroupNumberFileIsIgnored(t *testing.T) {
 func TestStoreOfANewerProgramIsRefused(t *testing.T) {
 	dir := filled(t, 1)
 	change(t, dir, func(txn *badger.Txn) error {
-		return txn.Set([]byte{keySchema}, appendSchema(nil, schema{version: schemaVersion + 1, minReader: schemaVersion + 1}))
+		return txn.Set([]byte{keySchema}, appendSchema(schema{version: schemaVersion + 1, minReader: schemaVersion + 1}))
 	})
 	if err := refused(t, dir); !strings.Contains(err.Error(), "newer") {
 		t.Errorf("got %v, want an error about a newer program", err)
 	}
 	change(t, dir, func(txn *badger.Txn) error {
-		return txn.Set([]byte{keySchema}, appendSchema(nil, schema{version: schemaVersion + 1, minReader: schemaVersion}))
+		return txn.Set([]byte{keySchema}, appendSchema(schema{version: schemaVersion + 1, minReader: schemaVersion}))
 	})
 	open(t, dir)
 }

@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"bytes"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -188,7 +187,7 @@ func FuzzMetadata(f *testing.F) {
 			t.Fatalf("a record that was read cannot be read again: %v", err)
 		}
 		if !bytes.Equal(appendMetadata(nil, again), appendMetadata(nil, r)) {
-			t.Fatal(fmt.Sprintf("%+v became %+v", r, again))
+			t.Fatalf("%+v became %+v", r, again)
 		}
 	})
 }

@@ -199,7 +199,7 @@ func (d *disk) begin(r *recovery) error {
 	}
 	if d.schema.version < schemaVersion {
 		d.schema.version, d.schema.minReader = schemaVersion, minReader
-		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(nil, d.schema)}}); err != nil {
+		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(d.schema)}}); err != nil {
 			return err
 		}
 	}

@@ -110,11 +110,11 @@ func (n *node) publish(seq uint64, priority byte, to ...int) {
 }
 
 func (n *node) get(i int) (queue.Delivery, bool) {
-	d, _, ok := n.queues[i].Get(n.now, false, &n.out)
-	if ok {
+	d, _, got := n.queues[i].Get(n.now, false, &n.out)
+	if got == queue.GotMessage {
 		n.held = append(n.held, held{i, d})
 	}
-	return d, ok
+	return d, got == queue.GotMessage
 }
 
 // settle acknowledges or rejects one of the deliveries held.

@@ -193,8 +193,8 @@ type schema struct {
 	created            int64    // Unix milliseconds
 }
 
-func appendSchema(dst []byte, s schema) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, s.version)
+func appendSchema(s schema) []byte {
+	dst := binary.BigEndian.AppendUint32(nil, s.version)
 	dst = binary.BigEndian.AppendUint32(dst, s.minReader)
 	dst = append(dst, s.node[:]...)
 	return binary.BigEndian.AppendUint64(dst, uint64(s.created))

@@ -23,7 +23,7 @@ func TestStateMarkerAndRunComeBackAsWritten(t *testing.T) {
 		}
 	}
 	c := schema{version: 1, minReader: 1, node: [16]byte{1, 2}, created: 99}
-	if got, err := decodeSchema(appendSchema(nil, c)); err != nil || got != c {
+	if got, err := decodeSchema(appendSchema(c)); err != nil || got != c {
 		t.Errorf("got %+v, %v, want %+v", got, err, c)
 	}
 }
@@ -42,7 +42,7 @@ func TestNewerFormatsAreRefusedByName(t *testing.T) {
 	f("state", err)
 	_, err = decodeState(appendState(nil, levelState{purgeFloor: 4}))
 	f("purge floor", err)
-	_, err = decodeSchema(appendSchema(nil, schema{version: 9, minReader: schemaVersion + 1}))
+	_, err = decodeSchema(appendSchema(schema{version: 9, minReader: schemaVersion + 1}))
 	f("schema", err)
 	_, err = decodeMetadata(kindVHost, []byte{9})
 	f("declaration", err)

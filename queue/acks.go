@@ -29,6 +29,36 @@ func (a *acks) set(seq uint64) {
 	}
 }
 
+// setRange settles every number from first to last.
+func (a *acks) setRange(first, last uint64) {
+	if first <= a.head && last >= a.head {
+		a.head = last + 1
+		if len(a.pages) > 0 {
+			a.advance()
+		}
+		return
+	}
+	for seq := max(first, a.head); seq <= last; {
+		n := (seq/PagePositions+1)*PagePositions - 1
+		a.markRange(seq, min(n, last))
+		seq = n + 1
+	}
+}
+
+// markRange sets the bits of numbers above head that are on one page.
+func (a *acks) markRange(first, last uint64) {
+	for seq := first; seq <= last; {
+		a.mark(seq)
+		w := &a.pages[seq/PagePositions-a.first].bits[seq%PagePositions/64]
+		end := seq | 63
+		if end > last {
+			end = last
+		}
+		*w |= (^uint64(0) << (seq % 64)) & (^uint64(0) >> (63 - end%64))
+		seq = end + 1
+	}
+}
+
 // mark sets the bit of a number above head.
 func (a *acks) mark(seq uint64) {
 	n := seq / PagePositions

@@ -18,8 +18,17 @@ func TestAcksAgreeWithASet(t *testing.T) {
 				seq = low + uint64(rng.Intn(5*PagePositions))
 			}
 			high = max(high, seq)
-			a.set(seq)
-			settled[seq] = true
+			if rng.Intn(6000) == 0 {
+				last := seq + uint64(rng.Intn(3*PagePositions))
+				a.setRange(seq, last)
+				for ; seq <= last; seq++ {
+					settled[seq] = true
+				}
+				high = max(high, last)
+			} else {
+				a.set(seq)
+				settled[seq] = true
+			}
 			for settled[low] {
 				low++
 			}

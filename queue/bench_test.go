@@ -72,8 +72,8 @@ func BenchmarkRequeue(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				d, _, ok := q.Get(now, false, out)
-				if !ok {
+				d, _, got := q.Get(now, false, out)
+				if got != GotMessage {
 					b.Fatal("empty")
 				}
 				q.Reject(now, []Position{d.Position}, true, out)

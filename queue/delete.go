@@ -27,18 +27,30 @@ func (q *Queue) Purge(now time.Time, out *Effects) int {
 
 func (q *Queue) dropReady(out *Effects) {
 	for i := range q.levels {
-		for lv := &q.levels[i]; lv.count > 0; {
-			p, slot := lv.first(&q.slots)
-			e := *p
-			lv.remove(slot)
-			q.leftReady(lv, e.msg)
-			q.unindex(&e)
-			if slot != noSlot {
-				q.slots.put(slot)
+		lv := &q.levels[i]
+		q.dropRuns(lv)
+		for {
+			r, ok := lv.returned.first(&q.slots)
+			if !ok {
+				break
 			}
-			q.settle(lv, &e, out)
+			e := q.slots.at(r.slot).entry
+			lv.returned.pop()
+			q.slots.put(r.slot)
+			q.dropped(lv, &e, out)
+		}
+		for p := lv.front(); p != nil; p = lv.front() {
+			e := *p
+			lv.ready.pop()
+			q.dropped(lv, &e, out)
 		}
 	}
+}
+
+func (q *Queue) dropped(lv *level, e *entry, out *Effects) {
+	q.leftReady(lv, e.size)
+	q.unindex(e)
+	q.settle(lv, e, out)
 }
 
 // Delete ends the queue and returns how many ready messages went with it; nothing is
@@ -90,8 +102,11 @@ func (q *Queue) forget(out *Effects) {
 			*w = waiting{seq: w.seq}
 		}
 		p.trim()
-		lv.ready, lv.returned, lv.count, lv.settled, lv.dirty = ready{}, nil, 0, nil, false
+		lv.ready, lv.back, lv.runs, lv.skips = ready{}, ready{}, runs{}, nil
+		lv.returned, lv.count, lv.settled, lv.dirty = nil, 0, nil, false
+		lv.reading.stale = true
 	}
 	q.slots, q.deadlines = slots{}, deadlines{}
+	q.weigh(-q.ram, out)
 	q.readyCount, q.readyBytes, q.unackedCount, q.unackedBytes = 0, 0, 0, 0
 }

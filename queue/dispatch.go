@@ -16,12 +16,15 @@ func (q *Queue) dispatch(now time.Time, out *Effects) {
 		}
 		if !q.deliver(c, lv, e, slot, out) {
 			q.block(c)
+		} else {
+			q.readAhead(lv)
 		}
 	}
 }
 
 // nextReady is the message that goes next. Those found to be past their deadline are
-// expired on the way: no message is delivered after it.
+// expired on the way: no message is delivered after it. There is none, too, when it has
+// to be read first; the queue goes on when that is done.
 func (q *Queue) nextReady(ms int64, now time.Time, out *Effects) (*level, *entry, uint32) {
 	for {
 		lv := q.top()
@@ -29,6 +32,10 @@ func (q *Queue) nextReady(ms int64, now time.Time, out *Effects) (*level, *entry
 			return nil, nil, noSlot
 		}
 		e, slot := lv.first(&q.slots)
+		if e == nil {
+			q.load(lv)
+			return nil, nil, noSlot
+		}
 		if e.expiry == 0 || e.expiry > ms {
 			return lv, e, slot
 		}
@@ -48,7 +55,7 @@ func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, out *Effe
 		q.countRedelivery(e)
 		gone := *e
 		lv.remove(slot)
-		q.leftReady(lv, gone.msg)
+		q.leftReady(lv, gone.size)
 		q.unindex(&gone)
 		q.settle(lv, &gone, out)
 		if slot != noSlot {
@@ -79,7 +86,7 @@ func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, out *Effe
 func (q *Queue) take(lv *level, from, i uint32, c *consumer) {
 	sl := q.slots.at(i)
 	lv.remove(from)
-	q.leftReady(lv, sl.entry.msg)
+	q.leftReady(lv, sl.entry.size)
 	q.unindex(&sl.entry)
 	q.wentOut(lv, sl, c)
 }
@@ -89,7 +96,7 @@ func (q *Queue) take(lv *level, from, i uint32, c *consumer) {
 func (q *Queue) wentOut(lv *level, sl *slot, c *consumer) {
 	sl.state, sl.consumer = slotOut, c
 	q.unackedCount++
-	q.unackedBytes += int64(sl.entry.msg.BodyBytes())
+	q.unackedBytes += int64(sl.entry.size)
 	q.delivered(lv, &sl.entry)
 }
 
@@ -124,17 +131,30 @@ func (q *Queue) showsCount() bool {
 	return q.options.Type == Quorum || q.options.DeliveryLimit != None
 }
 
+// Got says how a Get went.
+type Got uint8
+
+// What Get may answer.
+const (
+	GotNothing Got = iota // the queue is empty
+	GotMessage
+	GotLater // the message is on disk: try again when WhenRead says so
+)
+
 // Get takes the next message, as basic.get does; left is how many are ready after it.
 // With noAck it is settled at once and its position means nothing.
-func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left int, ok bool) {
+func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left int, got Got) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.lastUse = now.UnixMilli()
 	lv, e, slot := q.nextReady(now.UnixMilli(), now, out)
 	if lv == nil {
-		q.totals.GetEmpty++
 		q.askTimer(out)
-		return Delivery{}, 0, false
+		if q.readyCount > 0 {
+			return Delivery{}, 0, GotLater
+		}
+		q.totals.GetEmpty++
+		return Delivery{}, 0, GotNothing
 	}
 	d = q.deliveryOf(lv, e)
 	q.countRedelivery(e)
@@ -142,7 +162,7 @@ func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left i
 		q.totals.GetNoAck++
 		gone := *e
 		lv.remove(slot)
-		q.leftReady(lv, gone.msg)
+		q.leftReady(lv, gone.size)
 		q.unindex(&gone)
 		q.settle(lv, &gone, out)
 		if slot != noSlot {
@@ -157,5 +177,6 @@ func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left i
 		d.Position.Slot = i
 		q.take(lv, slot, i, nil)
 	}
-	return d, int(q.readyCount), true
+	q.readAhead(lv)
+	return d, int(q.readyCount), GotMessage
 }

@@ -24,6 +24,10 @@ type Effects struct {
 	// Transfers are letters that ended in their last target without being stored there;
 	// Settle them at their source.
 	Transfers []*Transfer
+	// Memory is by how many bytes what queues hold in memory grew or shrank, and Large are
+	// queues that have come to hold enough of it to be asked for some (PageOut).
+	Memory int64
+	Large  []*Queue
 	// Unstored is by how many bytes the messages waiting for the disk grew or shrank.
 	Unstored int64
 }

@@ -15,7 +15,7 @@ const expireAtOnce = 1000
 type deadline struct {
 	at    int64
 	seq   uint64
-	slot  uint32 // noSlot for one in the ready list
+	slot  uint32 // noSlot for one in the ready list, runSlot for the earliest of a run
 	level uint8
 }
 
@@ -75,6 +75,12 @@ func (q *Queue) sweepDeadlines() {
 	old := q.deadlines
 	q.deadlines = deadlines{heap: make([]deadline, 0, 2*old.live)}
 	for _, d := range old.heap {
+		if d.slot == runSlot {
+			if lv := &q.levels[d.level]; lv.runs.due(d) {
+				q.deadlines.push(d)
+			}
+			continue
+		}
 		// A message that came back more than once is filed more than once; the flag is
 		// taken away so that it is found only the first time.
 		if e := q.at(d); e != nil {
@@ -83,7 +89,9 @@ func (q *Queue) sweepDeadlines() {
 		}
 	}
 	for _, d := range q.deadlines.heap {
-		q.place(d).flags |= entryIndexed
+		if d.slot != runSlot {
+			q.place(d).flags |= entryIndexed
+		}
 	}
 }
 
@@ -98,7 +106,7 @@ func (q *Queue) at(d deadline) *entry {
 // place returns the ready message at the place a deadline names, or nil.
 func (q *Queue) place(d deadline) *entry {
 	if d.slot == noSlot {
-		_, e := q.levels[d.level].ready.find(d.seq)
+		_, _, e := q.levels[d.level].find(d.seq)
 		return e
 	}
 	if sl := q.slots.in(slotReturned, Position{Seq: d.seq, Slot: d.slot, Level: d.level}); sl != nil {
@@ -141,36 +149,49 @@ func (q *Queue) expireDue(ms int64, now time.Time, out *Effects) (left int) {
 	return left
 }
 
-// expireFront ends due messages at the front of a level.
+// expireFront ends due messages at the front of a level, and at the front of what comes
+// after its runs.
 func (q *Queue) expireFront(lv *level, ms int64, left int, now time.Time, out *Effects) int {
-	for ; left > 0; left-- {
-		e := lv.ready.front()
-		if e == nil || e.expiry == 0 || e.expiry > ms {
-			break
+	lv.front() // brings the back to the front if there is nothing before it
+	for _, r := range [...]*ready{&lv.ready, &lv.back} {
+		for ; left > 0; left-- {
+			p := r.front()
+			if p == nil || p.expiry == 0 || p.expiry > ms {
+				break
+			}
+			e := *p
+			r.pop()
+			q.leftReady(lv, e.size)
+			q.unindex(&e)
+			q.kill(lv, &e, Expired, now, out)
 		}
-		q.killReady(lv, *e, noSlot, Expired, now, out)
 	}
 	return left
 }
 
-// expireIndexed ends due messages wherever they are.
+// expireIndexed ends due messages wherever they are. Those on disk are read first, and
+// expire when that is done.
 func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) int {
 	for h := &q.deadlines; left > 0 && len(h.heap) > 0 && h.heap[0].at <= ms; left-- {
 		d := h.heap[0]
 		h.pop()
+		lv := &q.levels[d.level]
+		if d.slot == runSlot {
+			q.expireRun(lv, d)
+			continue
+		}
 		p := q.at(d)
 		if p == nil {
 			continue
 		}
-		lv := &q.levels[d.level]
 		e := *p
 		if d.slot == noSlot {
-			b, at := lv.ready.find(d.seq)
-			lv.ready.removeAt(b, at)
+			r, b, at := lv.find(d.seq)
+			r.removeAt(b, at)
 		} else {
 			q.slots.put(d.slot) // the returned heap skips it
 		}
-		q.leftReady(lv, e.msg)
+		q.leftReady(lv, e.size)
 		q.unindex(&e)
 		q.kill(lv, &e, Expired, now, out)
 	}
@@ -186,7 +207,10 @@ func (q *Queue) due() int64 {
 	}
 	for i := range q.levels {
 		if lv := &q.levels[i]; lv.count > 0 {
-			if e := lv.ready.front(); e != nil {
+			if e := lv.front(); e != nil {
+				due = earlier(due, e.expiry)
+			}
+			if e := lv.back.front(); e != nil {
 				due = earlier(due, e.expiry)
 			}
 		}

@@ -32,12 +32,8 @@ func TestEveryoneWaitsUntilTheFirstUseIsOnDisk(t *testing.T) {
 
 func TestMarksOfAnUncleanStopOutliveACleanOne(t *testing.T) {
 	q := New(1, Spec{Name: "q", Durable: true}, Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None}, &heldStore{})
-	m, err := message.New(message.Content{Properties: []byte{0x10, 0x00, 2}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	q.Restore(time.UnixMilli(1), Restored{Levels: []RestoredLevel{{
-		Head: 1, Next: 6, AllRedelivered: true, Messages: []RestoredMessage{{Seq: 5, Message: m}},
+		Head: 1, Next: 6, AllRedelivered: true, Runs: []Run{{Range: Range{First: 5, Last: 5}, Count: 1}},
 	}}}, &Effects{})
 	b := &Batch{Group: 1}
 	q.CollectSettled(b, nil)

@@ -13,7 +13,12 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 		q.settle(lv, e, out)
 		return
 	}
+	if e.msg == nil {
+		q.dieLater(lv, e, why)
+		return
+	}
 	l := Letter{Message: e.msg, Reason: why, At: now}
+	q.release(e, out)
 	if e.ordinal != 0 {
 		if w := lv.pending.find(e.ordinal); w != nil && w.group == 0 {
 			// Never stored and never to be: its targets take over what waited for it.
@@ -26,6 +31,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 			// On disk, or on its way there: it stays, as leaving, until its targets have it.
 			i, sl := q.slots.take(*e, lv.number)
 			sl.state = slotLeaving
+			sl.entry.msg = nil
 			l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})
 		}
 	} else if q.durable {
@@ -37,7 +43,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 // killReady takes a ready message, the one first returned, out of its level and ends it.
 func (q *Queue) killReady(lv *level, e entry, slot uint32, why Reason, now time.Time, out *Effects) {
 	lv.remove(slot)
-	q.leftReady(lv, e.msg)
+	q.leftReady(lv, e.size)
 	q.unindex(&e)
 	if slot != noSlot {
 		q.slots.put(slot)

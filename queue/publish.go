@@ -31,7 +31,7 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 	q.totals.Published++
 
 	lv := q.levelOf(m)
-	e := entry{msg: m, seq: lv.next, expiry: q.deadline(ms, m)}
+	e := entry{msg: m, seq: lv.next, expiry: q.deadline(ms, m), size: uint32(m.BodyBytes())}
 	lv.next++
 	// The invariant: messages are ready only while no consumer has room. So one that has
 	// room may have this message at once, before any limit or a TTL of zero strikes it.
@@ -44,6 +44,7 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 		}
 	}
 	q.admit(lv, &e, p, out)
+	q.keep(m, out)
 	if e.expiry != 0 && e.expiry <= ms {
 		q.kill(lv, &e, Expired, now, out)
 		return true
@@ -81,6 +82,7 @@ func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, out *Effects) b
 		return false
 	}
 	q.admit(lv, &sl.entry, p, out)
+	q.keep(e.msg, out)
 	q.wentOut(lv, sl, c)
 	q.totals.DeliveredAck++
 	q.rotate(c)
@@ -120,21 +122,21 @@ func (q *Queue) append(lv *level, e entry, out *Effects) {
 		lv.mixed, lv.lastExpiry = false, 0
 	}
 	q.index(lv, &e)
-	lv.ready.push(e)
-	q.becameReady(lv, e.msg)
+	lv.push(e)
+	q.becameReady(lv, e.size)
 	if e.expiry != 0 {
 		q.askTimer(out)
 	}
 }
 
-func (q *Queue) becameReady(lv *level, m *message.Message) {
+func (q *Queue) becameReady(lv *level, size uint32) {
 	lv.count++
 	q.readyCount++
-	q.readyBytes += int64(m.BodyBytes())
+	q.readyBytes += int64(size)
 }
 
-func (q *Queue) leftReady(lv *level, m *message.Message) {
+func (q *Queue) leftReady(lv *level, size uint32) {
 	lv.count--
 	q.readyCount--
-	q.readyBytes -= int64(m.BodyBytes())
+	q.readyBytes -= int64(size)
 }

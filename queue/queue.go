@@ -33,6 +33,12 @@ type Queue struct {
 	active    *consumer // the one that receives, with x-single-active-consumer
 	joined    uint64    // consumers ever; orders those of one priority
 
+	ram     int64 // bytes of the messages in memory
+	large   bool  // was in Effects.Large, and PageOut has not found it small since
+	scanned int   // slots that PageOut has looked at
+	batch   func(func(now time.Time, out *Effects))
+	waiters []func(error)
+
 	deadlines deadlines
 	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
 	lastUse   int64 // Unix ms; for x-expires (TTL-9)
@@ -89,8 +95,13 @@ func (q *Queue) Options() Options {
 	return q.options
 }
 
-// Restore fills a new queue with what was found on disk. It is called before anything
-// else.
+// Attach tells the queue how to go on when something it asked the disk for has come:
+// batch calls its argument with the time, and carries out and flushes the effects. It is
+// called before anything else; a queue without it keeps everything in memory.
+func (q *Queue) Attach(batch func(func(now time.Time, out *Effects))) { q.batch = batch }
+
+// Restore fills a new queue with what was found on disk: runs, whose messages are read
+// when they are needed. It is called before anything else but Attach.
 func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -101,23 +112,28 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		}
 		lv := &q.levels[rl.Level]
 		lv.next = max(rl.Next, 1)
-		lv.deliveredTo = rl.DeliveredTo
+		lv.deliveredTo, lv.marked = rl.DeliveredTo, rl.DeliveredTo
 		lv.acks.restore(max(rl.Head, 1), rl.Pages)
-		for _, m := range q.readRuns(rl) {
-			// Numbers without a message were settled, or never stored.
-			for s := max(lv.restored, lv.acks.head); s < m.Seq; s++ {
-				lv.acks.set(s)
+		at := lv.acks.head
+		for _, r := range rl.Runs {
+			// Numbers between the runs were settled, or never stored. Those within a run show
+			// when it is read.
+			if r.First > at {
+				lv.acks.setRange(at, r.First-1)
 			}
-			lv.restored = m.Seq + 1
-			lv.next = max(lv.next, m.Seq+1)
-			e := entry{msg: m.Message, seq: m.Seq, expiry: m.Expiry, ordinal: ordinalStored}
-			if m.Redelivered || rl.AllRedelivered || m.Seq <= rl.DeliveredTo {
-				e.flags |= entryRedelivered
-			}
-			q.append(lv, e, out)
+			at = r.Last + 1
+			lv.next = max(lv.next, at)
+			lv.runs.push(r)
+			lv.count += r.Count
+			q.readyCount += int64(r.Count)
+			q.readyBytes += r.Bytes
+			q.fileRun(lv, r)
 		}
-		for s := max(lv.restored, lv.acks.head); s < lv.next; s++ {
-			lv.acks.set(s)
+		if at < lv.next {
+			lv.acks.setRange(at, lv.next-1)
+		}
+		if rl.AllRedelivered {
+			lv.marked = lv.next - 1
 		}
 		if rl.AllRedelivered && lv.deliveredTo < lv.next-1 {
 			// The marks are in memory only; a clean stop has to keep them.
@@ -127,16 +143,6 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 	}
 	q.lastUse = now.UnixMilli()
 	q.askTimer(out)
-}
-
-// readRuns reads everything a level has on disk.
-func (q *Queue) readRuns(rl *RestoredLevel) (all []RestoredMessage) {
-	for _, run := range rl.Runs {
-		read := make(chan []RestoredMessage, 1)
-		q.store.Read(q.id, rl.Level, run.Range, func(m []RestoredMessage, _ error) { read <- m })
-		all = append(all, <-read...)
-	}
-	return all
 }
 
 // Counts are the ready messages and the consumers, as declare-ok tells them.

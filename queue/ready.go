@@ -9,6 +9,7 @@ import (
 // entry is a message's place in this queue. It moves by value: from the ready list to
 // a slot when it is delivered, and it stays in the slot when it comes back.
 type entry struct {
+	// msg is nil while the body is on disk only; a message in the ready list always has it.
 	msg *message.Message
 	// seq is the position: given when the message came, kept when it is returned.
 	seq uint64
@@ -18,6 +19,7 @@ type entry struct {
 	// be stored, otherwise see pending.
 	ordinal uint64
 	count   uint32 // how often it came back
+	size    uint32 // bytes of body
 	flags   uint8
 }
 
@@ -29,17 +31,23 @@ const (
 // level is one priority level: messages that were never out, those that came back, and
 // what is known of them on disk.
 type level struct {
-	number   uint8
-	dirty    bool   // there is acknowledgement state to write
-	mixed    bool   // something in the ready list has no deadline
-	next     uint64 // the next sequence number; the first is 1
-	restored uint64 // during Restore: one past the last message
-	count    int    // ready messages, returned ones included
+	number uint8
+	dirty  bool   // there is acknowledgement state to write
+	mixed  bool   // something in the ready list has no deadline
+	next   uint64 // the next sequence number; the first is 1
+	marked uint64 // what was restored up to here counts as delivered before
+	count  int    // ready messages, returned ones included
 
 	lastExpiry int64 // the latest deadline in the ready list that is not indexed
 
+	// Messages that were never out are in ready, then in runs, then in back: the two ends
+	// are in memory and the middle is on disk. While there are no runs, back is empty.
 	ready    ready
+	runs     runs
+	back     ready
 	returned returned
+	reading  reading             // the read under way for this level
+	skips    map[uint64]struct{} // within runs: leaving, not to be read again
 
 	acks        acks
 	pending     pending
@@ -55,13 +63,50 @@ func (lv *level) init(number uint8) {
 }
 
 // first returns the entry that goes next: the returned one or the one at the front of
-// the ready list, whichever was published earlier (ACK-6). It is nil when there is none.
+// the ready list, whichever was published earlier (ACK-6). It is nil when that one, or
+// its body, is not in memory.
 func (lv *level) first(s *slots) (e *entry, slot uint32) {
-	e = lv.ready.front()
-	if r, ok := lv.returned.first(s); ok && (e == nil || r.seq < e.seq) {
-		return &s.at(r.slot).entry, r.slot
+	e = lv.front()
+	r, ok := lv.returned.first(s)
+	if !ok || e != nil && e.seq < r.seq {
+		return e, noSlot
 	}
-	return e, noSlot
+	if e == nil && lv.runs.len() > 0 && lv.runs.at(0).First < r.seq {
+		return nil, noSlot
+	}
+	if e = &s.at(r.slot).entry; e.msg == nil {
+		return nil, noSlot
+	}
+	return e, r.slot
+}
+
+// front is the first entry of the ready list, nil when that is on disk or there is none.
+func (lv *level) front() *entry {
+	e := lv.ready.front()
+	if e == nil && lv.runs.len() == 0 && lv.back.live > 0 {
+		lv.ready, lv.back = lv.back, lv.ready
+		e = lv.ready.front()
+	}
+	return e
+}
+
+// push adds an entry to the end of the ready list.
+func (lv *level) push(e entry) {
+	if lv.runs.len() == 0 && lv.back.live == 0 {
+		lv.ready.push(e)
+	} else {
+		lv.back.push(e)
+	}
+}
+
+// find returns an entry of the ready list that is in memory, with the list it is in.
+func (lv *level) find(seq uint64) (*ready, *block, *entry) {
+	for _, r := range [...]*ready{&lv.ready, &lv.back} {
+		if b, e := r.find(seq); e != nil {
+			return r, b, e
+		}
+	}
+	return nil, nil, nil
 }
 
 // remove takes away what first returned.
@@ -92,6 +137,9 @@ type ready struct {
 	start   int // blocks[start:] are in use
 	emptied int // blocks other than the last in which nothing is alive any more
 	spare   *block
+
+	live  int   // entries
+	bytes int64 // of the bodies
 }
 
 func (r *ready) push(e entry) {
@@ -111,6 +159,8 @@ func (r *ready) push(e entry) {
 	b.entries[b.hi] = e
 	b.hi++
 	b.live++
+	r.live++
+	r.bytes += int64(e.size)
 }
 
 func (r *ready) newBlock() *block {
@@ -149,6 +199,8 @@ func (r *ready) front() *entry {
 // pop removes what front returned.
 func (r *ready) pop() {
 	b := r.blocks[r.start]
+	r.live--
+	r.bytes -= int64(b.entries[b.lo].size)
 	b.entries[b.lo] = entry{}
 	b.lo++
 	b.live--
@@ -201,6 +253,8 @@ func (r *ready) find(seq uint64) (*block, *entry) {
 func (r *ready) removeAt(b *block, e *entry) {
 	e.msg = nil
 	b.live--
+	r.live--
+	r.bytes -= int64(e.size)
 	if b != r.blocks[len(r.blocks)-1] {
 		r.count(b)
 	}

@@ -114,12 +114,28 @@ func (s *stage) printf(format string, args ...any) {
 }
 
 // heldStore remembers who enlisted.
-type heldStore struct{ puts, settled int }
+type heldStore struct {
+	puts, settled int
+	reads         []func()
+	content       []RestoredMessage // in order
+}
 
 func (h *heldStore) Enlist(Collector)               { h.puts++ }
 func (h *heldStore) EnlistSettled(Collector)        { h.settled++ }
 func (h *heldStore) Barrier(Collector, func(error)) {}
 func (h *heldStore) Drop(ID)                        {}
+
+func (h *heldStore) Read(_ ID, _ uint8, r Range, done func([]RestoredMessage, error)) {
+	h.reads = append(h.reads, func() {
+		var found []RestoredMessage
+		for _, m := range h.content {
+			if m.Seq >= r.First && m.Seq <= r.Last {
+				found = append(found, m)
+			}
+		}
+		done(found, nil)
+	})
+}
 
 type scriptConsumer struct {
 	s        *stage
@@ -209,6 +225,15 @@ func (s *stage) command(words []string) {
 		s.state()
 	case "restart":
 		s.restart(args)
+	case "page-out":
+		freed, _ := s.q.PageOut(1<<40, 0, &s.out)
+		s.printf("freed %v", freed > 0)
+	case "read":
+		reads := s.store.reads
+		s.store.reads = nil
+		for _, r := range reads {
+			r()
+		}
 	case "hold-letters":
 		s.carry = true
 	case "letter-stored", "letter-consumed":
@@ -220,6 +245,10 @@ func (s *stage) command(words []string) {
 		s.t.Fatalf("no such command: %s", name)
 	}
 	s.carryOut()
+}
+
+func (s *stage) attach() {
+	s.q.Attach(func(f func(time.Time, *Effects)) { f(s.now, &s.out) })
 }
 
 func (s *stage) check(err error) {
@@ -261,7 +290,9 @@ func (s *stage) declare(args []string) {
 		s.printf("%v", err)
 		return
 	}
+	s.store = heldStore{}
 	s.q = New(1, spec, o, &s.store)
+	s.attach()
 	s.q.Touch(s.now, &s.out)
 	s.consumers, s.got = map[string]*scriptConsumer{}, map[string]Position{}
 	s.names, s.letters = map[uint64]string{}, map[string]Letter{}
@@ -341,9 +372,14 @@ func (s *stage) positions(args []string) []Position {
 }
 
 func (s *stage) get(noAck bool) {
-	d, left, ok := s.q.Get(s.now, noAck, &s.out)
-	if !ok {
+	d, left, got := s.q.Get(s.now, noAck, &s.out)
+	switch got {
+	case GotNothing:
 		s.printf("empty")
+		return
+	case GotLater:
+		s.printf("later")
+		s.q.WhenRead(func(error) { s.printf("try again") })
 		return
 	}
 	body := string(d.Message.Body())
@@ -389,6 +425,9 @@ func (s *stage) collect(args []string) {
 		s.batch.MaxPuts = n
 	}
 	more := s.q.Collect(s.batch)
+	for _, p := range s.batch.Puts {
+		s.store.content = append(s.store.content, RestoredMessage{Seq: p.Seq, Expiry: p.Expiry, Message: p.Message})
+	}
 	var bodies []string
 	for _, p := range s.batch.Puts {
 		bodies = append(bodies, string(p.Message.Body()))
@@ -408,6 +447,7 @@ func (s *stage) state() {
 // restart makes a new queue of bodies that are on disk: seq=body words.
 func (s *stage) restart(args []string) {
 	lv := RestoredLevel{Head: 1}
+	s.store.content = nil
 	for _, a := range args {
 		k, v, _ := strings.Cut(a, "=")
 		n, err := strconv.ParseUint(k, 10, 64)
@@ -426,9 +466,11 @@ func (s *stage) restart(args []string) {
 		}
 		m, err := message.New(message.Content{RoutingKey: "q", Properties: []byte{0, 0}, Body: []byte(v)})
 		s.check(err)
-		lv.Messages = append(lv.Messages, RestoredMessage{Seq: n, Message: m})
+		s.store.content = append(s.store.content, RestoredMessage{Seq: n, Message: m})
+		lv.Runs = append(lv.Runs, Run{Range: Range{First: n, Last: n}, Count: 1, Bytes: int64(len(v))})
 	}
 	s.q = New(2, s.q.Spec(), s.q.Options(), &s.store)
+	s.attach()
 	s.q.Restore(s.now, Restored{Levels: []RestoredLevel{lv}}, &s.out)
 	s.consumers, s.got = map[string]*scriptConsumer{}, map[string]Position{}
 }

@@ -64,7 +64,7 @@ func (q *Queue) Reject(now time.Time, positions []Position, requeue bool, out *E
 func (q *Queue) cameIn(sl *slot) {
 	sl.state, sl.consumer = slotFree, nil
 	q.unackedCount--
-	q.unackedBytes -= int64(sl.entry.msg.BodyBytes())
+	q.unackedBytes -= int64(sl.entry.size)
 }
 
 // comeBack makes the message in slot i ready again, where it was (ACK-6).
@@ -75,7 +75,7 @@ func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
 		sl.entry.flags |= entryIndexed
 		q.deadlines.push(deadline{at: sl.entry.expiry, seq: sl.entry.seq, slot: i, level: lv.number})
 	}
-	q.becameReady(lv, sl.entry.msg)
+	q.becameReady(lv, sl.entry.size)
 	if sl.entry.expiry != 0 {
 		q.askTimer(out)
 	}
@@ -84,6 +84,7 @@ func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
 // settle ends a message for good: acknowledged, dropped or expired. One that was not
 // collected yet is never written, and what its publisher waits for is released here.
 func (q *Queue) settle(lv *level, e *entry, out *Effects) {
+	q.release(e, out)
 	if !q.durable {
 		return
 	}
@@ -98,7 +99,7 @@ func (q *Queue) settle(lv *level, e *entry, out *Effects) {
 	case w.group == 0:
 		w.confirm.Release(&out.Wakes)
 		w.transfer.Release(out)
-		out.Unstored -= int64(e.msg.Size())
+		out.Unstored -= int64(w.message.Size())
 		*w = waiting{seq: w.seq}
 		lv.pending.trim()
 	default:

@@ -9,6 +9,7 @@ const (
 	slotOut                // delivered, waits for a settlement
 	slotReturned           // came back, is ready again
 	slotLeaving            // dead-lettered, waits for its targets (S-9)
+	slotDying              // to be dead-lettered when its body has been read
 )
 
 // slot holds a message that was taken from the ready list. A Position carries the

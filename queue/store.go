@@ -117,8 +117,8 @@ type State struct {
 	// DeadPages counts pages below Head: all pages with a smaller number than this can go.
 	DeadPages uint64
 	// Settled are the stored messages settled since the last state, so that the store can
-	// count what is alive in each record. Only messages that were handed over in a batch
-	// appear here, each exactly once.
+	// count what is alive in each record. A message is among them once; a range may also
+	// cover numbers under which nothing was ever stored.
 	Settled []Range
 }
 

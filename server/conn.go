@@ -64,7 +64,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	remote := nc.RemoteAddr()
 	name := fmt.Sprintf("%v -> %v", remote, nc.LocalAddr())
 	c.log = s.log.With().Str("conn", name).Logger()
-	c.out = connection.NewOutbound(func() { poke(c.wake) })
+	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
 	o := s.opts.Connection
 	o.Ready = func() { poke(c.ready) }
 	o.Stop = c.ask
@@ -107,7 +107,7 @@ func (c *conn) over(err error) {
 	reason := c.core.Reason()
 	switch {
 	case !c.core.Spoke():
-		c.log.Debug().Msg("connection closed before the protocol header")
+		c.log.Debug().Msg("connection closed before anything was said")
 	case reason != nil:
 		c.log.Warn().AnErr("reason", reason).Msg("connection closed")
 	default:

@@ -36,6 +36,9 @@ type Options struct {
 	// WriteTimeout is how long a client may take to read what is written to it at once
 	// (D1); 30 s when 0.
 	WriteTimeout time.Duration
+	// HighWater is how many bytes may wait for a client to read them before its consumers are
+	// given no more; connection.HighWater when 0.
+	HighWater int
 	// CloseWait is how long Shutdown waits for clients to answer; 10 s when 0.
 	CloseWait time.Duration
 }

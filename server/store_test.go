@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/leveretmq/leveret/message"
@@ -44,6 +45,11 @@ func (m *memory) EnlistSettled(c queue.Collector)             { m.add(c, nil) }
 func (m *memory) Barrier(c queue.Collector, done func(error)) { m.add(c, done) }
 func (m *memory) Drop(queue.ID)                               {}
 func (m *memory) Write(_ topology.Unit, done func(error))     { m.add(nil, done) }
+
+// Read fails: nothing here has so many messages that any leave memory.
+func (m *memory) Read(_ queue.ID, _ uint8, _ queue.Range, done func([]queue.RestoredMessage, error)) {
+	m.add(nil, func(error) { done(nil, errors.New("nothing is kept")) })
+}
 
 func (m *memory) NextID() uint64 {
 	m.mu.Lock()

@@ -45,8 +45,8 @@ func validateCommand() *cobra.Command {
 			if err := node.CheckTopology(c); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid\n", args[0])
-			return nil
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid\n", args[0])
+			return err
 		},
 	}
 }

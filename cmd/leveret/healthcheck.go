@@ -41,8 +41,8 @@ func healthcheckCommand() *cobra.Command {
 			if err := greet(ctx, address); err != nil {
 				return fmt.Errorf("unhealthy: %w", err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "healthy: %s answered in %s\n", address, time.Since(start).Round(10*time.Microsecond))
-			return nil
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "healthy: %s answered in %s\n", address, time.Since(start).Round(10*time.Microsecond))
+			return err
 		},
 	}
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -13,11 +14,18 @@ import (
 )
 
 func main() {
-	if err := command().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "leveret:", err)
-		os.Exit(1)
+	err := command().Execute()
+	if err == nil {
+		return
 	}
+	if !errors.Is(err, errLogged) {
+		fmt.Fprintln(os.Stderr, "leveret:", err)
+	}
+	os.Exit(1)
 }
+
+// errLogged stands for an error that the log has told already.
+var errLogged = errors.New("see the log")
 
 // command is the program: serve when no verb is given.
 func command() *cobra.Command {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,29 +37,37 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 	n, err := node.Start(c, node.Options{Log: log, Version: b.Version})
 	if err != nil {
 		log.Error().Err(err).Msg("cannot start")
-		return err
+		return errLogged
 	}
 	log.Info().Msg("Server startup complete")
+	return await(n, log, stop)
+}
+
+// running is a node as far as its end goes.
+type running interface {
+	Failed() <-chan struct{}
+	Stop(context.Context) error
+}
+
+// await waits for the reason to stop, and stops.
+func await(n running, log zerolog.Logger, stop <-chan os.Signal) error {
 	select {
 	case s := <-stop:
 		log.Info().Stringer("signal", s).Msg("shutting down")
 		if err := n.Stop(context.Background()); err != nil {
 			log.Error().Err(err).Msg("stopped, but not cleanly")
-			return err
+			return errLogged
 		}
 		log.Info().Msg("stopped")
 		return nil
 	case <-n.Failed():
-		// Nothing that clients are waiting for can be answered truthfully any more.
+		// Nothing that clients are waiting for can be answered truthfully any more (P6).
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
-		err := errors.Join(errStore, n.Stop(gone))
-		log.Error().Err(err).Msg("stopped because the store failed")
-		return err
+		log.Error().Err(n.Stop(gone)).Msg("stopped because the store failed; what was confirmed is on disk")
+		return errLogged
 	}
 }
-
-var errStore = errors.New("the store failed; what was confirmed is on disk, start again to serve it")
 
 // stopSignals delivers the first request to stop. A second one ends the process at once.
 func stopSignals() <-chan os.Signal {
@@ -81,13 +88,8 @@ func announce(c config.Config, b build, log zerolog.Logger) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
-	line := log.Info().Str("version", b.Version).Str("commit", b.Commit).Str("go", b.Go).Str("node", c.NodeName)
-	if c.Store.Backend == "memory" {
-		line = line.Str("store", "memory")
-	} else {
-		line = line.Str("data_dir", dir)
-	}
-	line.Strs("files", c.Files).Msg("Leveret starts")
+	log.Info().Str("version", b.Version).Str("commit", b.Commit).Str("go", b.Go).Str("node", c.NodeName).
+		Str("store", c.Store.Backend).Str("data_dir", dir).Strs("files", c.Files).Msg("Leveret starts")
 	if len(c.Ignored) > 0 {
 		log.Warn().Strs("variables", c.Ignored).Msg("variables of the environment that name no setting are ignored")
 	}

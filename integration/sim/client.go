@@ -97,7 +97,7 @@ type purge struct {
 
 func (w *world) connect(name int) {
 	cl := &client{w: w, name: name, unanswered: map[uint64]*lineages{}, returned: map[int]bool{}, consumers: map[string]*subscription{}}
-	cl.out = connection.NewOutbound(func() {})
+	cl.out = connection.NewOutbound(0, func() {})
 	cl.c = connection.New(w.now, w.b, cl.out, connection.Peer{Name: fmt.Sprint("client ", name), Loopback: true}, connection.Options{
 		Replies: &w.replies,
 		Ready:   func() { cl.ready = true },

@@ -21,6 +21,7 @@ type disk struct {
 	settled  []queue.Collector
 	barriers []barrier
 	drops    []queue.ID
+	reads    []func()
 	listed   map[queue.Collector]bool // in enlisted
 	due      map[queue.Collector]bool // in settled
 
@@ -84,7 +85,7 @@ func newDisk() *disk {
 
 // forget drops everything that is not on the platters.
 func (d *disk) forget() {
-	d.units, d.enlisted, d.settled, d.barriers, d.drops, d.going = nil, nil, nil, nil, nil, nil
+	d.units, d.enlisted, d.settled, d.barriers, d.drops, d.reads, d.going = nil, nil, nil, nil, nil, nil, nil
 	d.listed, d.due = map[queue.Collector]bool{}, map[queue.Collector]bool{}
 }
 
@@ -144,8 +145,32 @@ func (d *disk) Barrier(c queue.Collector, done func(error)) {
 // Drop implements queue.Store.
 func (d *disk) Drop(id queue.ID) { d.drops = append(d.drops, id) }
 
+// Read implements queue.Store. It answers when the seed says so, with what is on disk
+// then.
+func (d *disk) Read(id queue.ID, level uint8, r queue.Range, done func([]queue.RestoredMessage, error)) {
+	d.reads = append(d.reads, func() {
+		var found []queue.RestoredMessage
+		for p, put := range d.puts {
+			if p.queue == id && p.level == level && p.seq >= r.First && p.seq <= r.Last {
+				found = append(found, queue.RestoredMessage{Seq: p.seq, Expiry: put.Expiry, Redelivered: put.Redelivered, Message: put.Message})
+			}
+		}
+		slices.SortFunc(found, func(a, b queue.RestoredMessage) int { return cmp.Compare(a.Seq, b.Seq) })
+		done(found, nil)
+	})
+}
+
+// read answers the oldest read.
+func (d *disk) read() {
+	if len(d.reads) > 0 {
+		r := d.reads[0]
+		d.reads = d.reads[1:]
+		r()
+	}
+}
+
 func (d *disk) idle() bool {
-	return len(d.units)+len(d.enlisted)+len(d.settled)+len(d.barriers)+len(d.drops) == 0 && d.going == nil
+	return len(d.reads)+len(d.units)+len(d.enlisted)+len(d.settled)+len(d.barriers)+len(d.drops) == 0 && d.going == nil
 }
 
 // collect starts a group, of at most puts messages; withSettled takes the
@@ -257,9 +282,6 @@ func (d *disk) state(s queue.State) {
 	for _, r := range s.Settled {
 		for seq := r.First; seq <= r.Last; seq++ {
 			p := place{k, seq}
-			if _, ok := d.puts[p]; !ok {
-				panic(fmt.Sprintf("sim: queue %d says that %d was on disk", s.Queue, seq))
-			}
 			delete(d.puts, p)
 		}
 	}
@@ -353,14 +375,20 @@ func (d *disk) restore(id queue.ID) (r queue.Restored, err error) {
 		l := at(p.level)
 		l.Next = max(l.Next, p.seq+1)
 		if p.seq >= l.Head && !onPage(l.Pages, p.seq) {
-			l.Messages = append(l.Messages, queue.RestoredMessage{Seq: p.seq, Expiry: put.Expiry, Redelivered: put.Redelivered, Message: put.Message})
+			l.Runs = append(l.Runs, queue.Run{
+				Range:     queue.Range{First: p.seq, Last: p.seq},
+				Count:     1,
+				Bytes:     int64(put.Message.BodyBytes()),
+				MinExpiry: put.Expiry,
+			})
 		}
 	}
 	for n := range 256 {
 		if l := levels[uint8(n)]; l != nil {
 			l.AllRedelivered = had && !d.clean
 			slices.SortFunc(l.Pages, func(a, b queue.Page) int { return cmp.Compare(a.Number, b.Number) })
-			slices.SortFunc(l.Messages, func(a, b queue.RestoredMessage) int { return cmp.Compare(a.Seq, b.Seq) })
+			slices.SortFunc(l.Runs, func(a, b queue.Run) int { return cmp.Compare(a.First, b.First) })
+			l.Runs = merged(l.Runs)
 			r.Levels = append(r.Levels, *l)
 		}
 	}
@@ -393,4 +421,23 @@ func recordKey(r topology.Record) string {
 		return fmt.Sprintf("binding %d %d %s", r.SourceID, r.DestinationID, r.Binding.Key())
 	}
 	panic(fmt.Sprintf("sim: a record of type %T", r))
+}
+
+// merged makes runs of neighbours, some dozen messages each.
+func merged(single []queue.Run) (runs []queue.Run) {
+	for _, r := range single {
+		n := len(runs)
+		if n == 0 || runs[n-1].Count >= 24 {
+			runs = append(runs, r)
+			continue
+		}
+		last := &runs[n-1]
+		last.Last = r.Last
+		last.Count++
+		last.Bytes += r.Bytes
+		if r.MinExpiry != 0 && (last.MinExpiry == 0 || r.MinExpiry < last.MinExpiry) {
+			last.MinExpiry = r.MinExpiry
+		}
+	}
+	return runs
 }

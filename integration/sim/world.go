@@ -103,7 +103,10 @@ func newWorld(t *testing.T, seed int64) *world {
 // start begins a run of the broker with what is on disk.
 func (w *world) start() {
 	w.run++
-	w.b = broker.New(broker.DefaultOptions(), w.d, w.d, w.rng)
+	o := broker.DefaultOptions()
+	o.QueueMemory = 1 // whatever may leave memory does
+	o.Clock = func() time.Time { return w.now }
+	w.b = broker.New(o, w.d, w.d, w.rng)
 	w.b.OnEarlierTimer(func() { w.tick = w.now })
 	w.effects = queue.Effects{}
 	w.replies = connection.ReplyConsumers{}
@@ -148,6 +151,12 @@ func (w *world) next() {
 	case n < 180:
 		w.op = "time"
 		w.pass()
+	case n < 220:
+		w.op = "page out"
+		w.pageOut()
+	case n < 260:
+		w.op = "read from disk"
+		w.d.read()
 	case len(w.clients) == 0:
 		w.op = "connect"
 		w.names++
@@ -155,19 +164,19 @@ func (w *world) next() {
 	default:
 		cl := one(w, w.clients)
 		switch {
-		case n < 300:
+		case n < 360:
 			w.op = "feed"
 			if len(cl.in) > 0 {
 				cl.feed(1 + w.rng.Intn(len(cl.in)))
 			} else if cl.suspended && cl.ready {
 				cl.feed(0)
 			}
-		case n < 420:
+		case n < 460:
 			w.op = "flush"
 			if cl.unflushed {
 				cl.flush()
 			}
-		case n < 520:
+		case n < 550:
 			w.op = "read"
 			cl.read()
 		default:
@@ -423,6 +432,16 @@ func (w *world) temporary(cl *client) {
 	}
 }
 
+// pageOut has a queue let go of what is on disk.
+func (w *world) pageOut() {
+	all := w.b.VHost("/").Queues()
+	if len(all) == 0 {
+		return
+	}
+	one(w, all).PageOut(int64(w.rng.Intn(5000)), int64(w.rng.Intn(64)), &w.effects)
+	w.b.Flush(w.now, &w.effects)
+}
+
 // pass lets time go by.
 func (w *world) pass() {
 	w.now = w.now.Add(time.Duration(w.rng.Intn(15)) * time.Millisecond)
@@ -469,6 +488,9 @@ func (w *world) closeAll() {
 }
 
 func (w *world) settleDisk() {
+	for len(w.d.reads) > 0 {
+		w.d.read()
+	}
 	w.d.collect(0, true)
 	w.d.commit()
 	w.d.report()
@@ -527,7 +549,9 @@ func (w *world) countDisk() {
 		}
 		n := 0
 		for _, l := range r.Levels {
-			n += len(l.Messages)
+			for _, r := range l.Runs {
+				n += r.Count
+			}
 		}
 		if s := q.Stats(); s.Unacknowledged != 0 || int64(n) > s.Ready {
 			w.fail("%v: %d ready, %d unacknowledged, %d on disk", q, s.Ready, s.Unacknowledged, n)

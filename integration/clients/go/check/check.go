@@ -124,7 +124,9 @@ func (p *Program) NoError(err error, doing string) {
 // Fail says what went wrong, cleans up and ends the program with status 1.
 func (p *Program) Fail(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, format+"\n", args...)
-	p.end()
+	if err := p.end(); err != nil {
+		fmt.Fprintf(os.Stderr, "cleaning up: %v\n", err)
+	}
 	os.Exit(1)
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -51,13 +52,15 @@ func main() {
 
 	// An exclusive queue is nobody else's while its connection lives ...
 	_, err := p.Channel(conn).QueueDeclarePassive(subscribers[0].queue, false, false, true, false, nil)
-	closed, _ := err.(*amqp.Error)
+	var closed *amqp.Error
+	errors.As(err, &closed)
 	p.That(closed != nil && closed.Code == amqp.ResourceLocked, "looking at another's exclusive queue: got %v, want 405", err)
 
 	// ... and is gone with it.
 	p.NoError(subscribers[0].conn.Close(), "close")
 	_, err = p.Channel(conn).QueueDeclarePassive(subscribers[0].queue, false, false, true, false, nil)
-	closed, _ = err.(*amqp.Error)
+	closed = nil
+	errors.As(err, &closed)
 	p.That(closed != nil && closed.Code == amqp.NotFound, "looking at a closed connection's queue: got %v, want 404", err)
 	p.Done()
 }
