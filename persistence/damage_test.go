@@ -51,7 +51,7 @@ func lost(t testing.TB, dir, reason string) {
 // change edits a store's keys behind its back.
 func change(t testing.TB, dir string, f func(*badger.Txn) error) {
 	t.Helper()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func TestLargeValueOutsideABatchRecordIsRefused(t *testing.T) {
 
 func TestHalfMadeStoreIsFinished(t *testing.T) {
 	dir := t.TempDir()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ type disk struct {
 	stats *counters
 
 	maxCount, maxBytes int64 // what one transaction may count
+	valueLogFile       int64 // the size of a file of the value log
+	padEvery           int64 // see paddingInterval
 
 	sequence *sequence
 	nextID   *atomic.Uint64

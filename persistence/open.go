@@ -38,7 +38,7 @@ func (e *LostError) Error() string {
 }
 
 // openDisk opens Badger and reads everything that is alive.
-func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *counters) (*disk, *recovery, error) {
+func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*disk, *recovery, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the store directory: %w", err)
 	}
@@ -48,8 +48,10 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 	}
 	d := &disk{
 		dir:           dir,
-		log:           &badgerLog{log: log},
-		zero:          log,
+		log:           &badgerLog{log: o.Logger},
+		zero:          o.Logger,
+		valueLogFile:  valueLogFileSize,
+		padEvery:      paddingInterval,
 		lock:          lk,
 		stats:         stats,
 		nextID:        nextID,
@@ -58,6 +60,9 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 		metadataParts: make(map[string]int),
 	}
 	d.tx.d = d
+	if o.valueLogFile > 0 {
+		d.valueLogFile, d.padEvery = o.valueLogFile, 2*o.valueLogFile
+	}
 	r, err := d.open()
 	if err != nil {
 		failures := []error{err}
@@ -87,7 +92,7 @@ func (d *disk) open() (*recovery, error) {
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	if d.db, err = openBadger(badgerOptions(d.dir, d.log)); err != nil {
+	if d.db, err = openBadger(badgerOptions(d.dir, d.log, d.valueLogFile)); err != nil {
 		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
 	d.maxCount, d.maxBytes = d.db.MaxBatchCount(), d.db.MaxBatchSize()

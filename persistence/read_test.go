@@ -217,7 +217,7 @@ func TestStoreOfTheFirstReleaseIsRead(t *testing.T) {
 // firstRelease fills dir with what the first release wrote.
 func firstRelease(t testing.TB, dir string) {
 	t.Helper()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}

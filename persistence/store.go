@@ -25,7 +25,8 @@ type Options struct {
 	// moved to chunks of its queues; at twice that WaitRoom waits. 256 MiB when zero.
 	JournalMax int64
 
-	byHand bool // a test drives the mover
+	byHand       bool  // a test drives the mover
+	valueLogFile int64 // a test's, for garbage to be collected soon
 }
 
 const defaultMaxUnstored = 8 << 20
@@ -97,7 +98,7 @@ type unit struct {
 // it, or when Badger cannot read its files. It repairs nothing.
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o)
-	d, r, err := openDisk(dir, o.Logger, &s.nextID, &s.stats)
+	d, r, err := openDisk(dir, o, &s.nextID, &s.stats)
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ var padding [metadataPart]byte
 // not fit is owed to the next transaction.
 func (t *transaction) pad() {
 	d := t.d
-	d.paddingOwed += t.valueBytes * memTableSize / paddingInterval
+	d.paddingOwed += t.valueBytes * memTableSize / d.padEvery
 	for d.paddingOwed > 0 {
 		n := min(d.paddingOwed, int64(len(padding)))
 		d.paddingSlot++
