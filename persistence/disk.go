@@ -45,6 +45,9 @@ type disk struct {
 
 	collector *collector
 	mover     *mover
+
+	onProblem func(Problem) // of a check
+	repair    bool          // go on where confirmed data is missing
 }
 
 // idsAhead is how many ids a run may hand out between two commits without a later run,

@@ -66,6 +66,10 @@
 // each lets one be read alone and the rest of a damaged record be served. Meta is a list
 // of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
 //
+// Check reads everything in a store that is not in use and tells what is damaged; Repair
+// makes one start again that does not, and keeps what it takes out of it in a directory
+// named damaged- and the time.
+//
 // Beside Badger's files a directory has store.lock, with the owner's process id; store.seq,
 // the last group outside Badger, which turns a silently cut log into an alarm; and, only
 // while something is damaged, *.salvage: what Badger cut off a log (salvage.go).

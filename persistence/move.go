@@ -134,7 +134,11 @@ func (f *fetcher) build(m *move) error {
 			for j := range f.refs {
 				r := &f.refs[j]
 				e := rec.bodies[r.body]
-				if e.aside || e.payload >= sharedFloor && rec.shares(r.body) {
+				if e.aside && f.anything {
+					broken = append(broken, brokenBody{r.seq, damaged("its body is kept apart")})
+					continue
+				}
+				if e.aside || !f.anything && e.payload >= sharedFloor && rec.shares(r.body) {
 					return errFixed
 				}
 				body := b[e.offset : e.offset+e.length]

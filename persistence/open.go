@@ -52,6 +52,8 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 		zero:          o.Logger,
 		valueLogFile:  valueLogFileSize,
 		padEvery:      paddingInterval,
+		onProblem:     o.onProblem,
+		repair:        o.repair,
 		lock:          lk,
 		stats:         stats,
 		nextID:        nextID,
@@ -81,14 +83,17 @@ func (d *disk) open() (*recovery, error) {
 	if err := prepare(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	if err := checkTables(d.dir); err != nil {
-		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
+	broken, err := brokenTables(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", d.dir, err)
+	}
+	if len(broken) > 0 {
+		return nil, fmt.Errorf("open store %s: %v; %s", d.dir, broken[0], choices)
 	}
 	if err := saveTails(d.dir, d.zero); err != nil {
 		return nil, err
 	}
 	var last uint64
-	var err error
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
@@ -109,7 +114,7 @@ func (d *disk) open() (*recovery, error) {
 }
 
 // choices are what is left to do when a file is damaged.
-const choices = "restore a backup, or move the damaged file away and accept what is lost with it"
+const choices = "restore a backup, or have the store repaired and accept what is lost"
 
 // prepare looks at the files before Badger does.
 func prepare(dir string, log zerolog.Logger) error {
@@ -215,6 +220,11 @@ func (d *disk) begin(r *recovery) error {
 	if err := d.tx.each(r.rewrites); err != nil {
 		return err
 	}
+	if r.gaps {
+		if err := d.closeGaps(r); err != nil {
+			return err
+		}
+	}
 	d.run = run{number: d.run.number + 1}
 	if err := d.tx.unit(d.runOperation(d.run)); err != nil {
 		return err
@@ -226,4 +236,31 @@ func (d *disk) begin(r *recovery) error {
 		return nil // what was set aside may be all there is of it
 	}
 	return r.salvage.remove()
+}
+
+// closeGaps makes the next start find no group missing: what was in those is given up.
+// Their ids must not be used again all the same.
+func (d *disk) closeGaps(r *recovery) error {
+	first, last := uint64(1), d.group
+	if last > slots {
+		first = last - slots + 1
+	}
+	for g := first; g <= last; g++ {
+		op := operation{key: appendSlotKey(nil, g), value: appendGroup(nil, g)}
+		if err := d.tx.each([]operation{op}); err != nil {
+			return err
+		}
+	}
+	highest := d.nextID.Load()
+	for _, q := range r.catalog.Queues {
+		highest = max(highest, uint64(q.ID)+1)
+	}
+	for _, x := range r.catalog.Exchanges {
+		highest = max(highest, x.ID+1)
+	}
+	for id := range d.index.bodies {
+		highest = max(highest, id+1)
+	}
+	d.nextID.Store(highest + d.idsAhead)
+	return nil
 }

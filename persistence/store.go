@@ -27,6 +27,8 @@ type Options struct {
 
 	byHand       bool  // a test drives the mover
 	valueLogFile int64 // a test's, for garbage to be collected soon
+	onProblem    func(Problem)
+	repair       bool // go on where confirmed data is missing
 }
 
 const defaultMaxUnstored = 8 << 20
@@ -106,7 +108,6 @@ func Open(dir string, o Options) (*Store, error) {
 	s.reads.source = d
 	s.catalog, s.restored = r.catalog, r.queues
 	s.suspects = r.suspects
-	s.stats.damaged.Store(uint64(r.damaged))
 	if len(r.garbage) > 0 {
 		s.log.Warn().Int("bindings", len(r.garbage)).Msg("bindings without their ends are dropped")
 		s.units = append(s.units, unit{Unit: topology.Unit{Deletes: r.garbage}})
