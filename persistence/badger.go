@@ -22,7 +22,7 @@ const (
 
 // badgerOptions are the options the store lives with. They were measured for this use:
 // few, large, short-lived values and a tiny tree.
-func badgerOptions(dir string, log *badgerLog) badger.Options {
+func badgerOptions(dir string, log *badgerLog, valueLogFile int64) badger.Options {
 	return badger.DefaultOptions(dir).
 		// With SyncWrites false and a DB.Sync after each commit, a power cut loses commits
 		// whenever the memtable's log was rotated in between: Sync only knows the newest.
@@ -30,7 +30,7 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithValueThreshold(valueThreshold).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		WithValueLogFileSize(valueLogFileSize).
+		WithValueLogFileSize(valueLogFile).
 		// Rotate by size only.
 		WithValueLogMaxEntries(1 << 30).
 		// Compaction is what tells the value log about garbage, so compact early; the tree is
@@ -57,7 +57,7 @@ func badgerOptions(dir string, log *badgerLog) badger.Options {
 		WithCompactL0OnClose(false).
 		WithMetricsEnabled(false).
 		WithNumGoroutines(1).
-		// An older program with another schema refuses the directory before it reads.
-		WithExternalMagic(schemaVersion).
+		// A program with another one refuses the directory before it reads.
+		WithExternalMagic(externalMagic).
 		WithLogger(log)
 }

@@ -109,10 +109,11 @@ func (c *collector) collect() (rewrote bool) {
 	}
 }
 
-// sweep hands the keys that garbage collection may have brought back to the committer,
-// which deletes those it does not know. Keys only, in short transactions.
+// sweep hands every key that carries an id to the committer, which deletes those it does
+// not know: garbage collection brings back what was deleted (S-20). Keys only, in short
+// transactions.
 func (c *collector) sweep() {
-	for _, prefix := range []byte{keyJournal, keyBody} {
+	for _, prefix := range []byte{keyState, keyJournal, keyChunk, keyPage, keyBody, keyBodyRef} {
 		from := []byte{prefix}
 		for from != nil {
 			var keys [][]byte

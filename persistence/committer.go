@@ -51,6 +51,7 @@ type work struct {
 	units             []unit
 	drops             []queue.ID
 	suspects          [][]byte
+	moves             *moveBatch
 }
 
 func (c *committer) init(s *Store) {
@@ -106,7 +107,7 @@ func (c *committer) waiting() (urgent, acks, closing bool) {
 // urgent tells whether there is anything but acknowledgement state. s.mu is held.
 func (c *committer) urgent() bool {
 	s := c.s
-	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects) > 0 || s.reclaim.Load()
+	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects) > 0 || s.moves != nil || s.reclaim.Load()
 }
 
 // commit writes one group and answers those who waited for it. Once the store has failed
@@ -165,6 +166,7 @@ func (c *committer) takeTopology(g *group) {
 	s.drops, w.drops = c.spare.drops[:0], s.drops
 	n := min(len(s.suspects), suspectsPerGroup)
 	w.suspects, s.suspects = s.suspects[:n], s.suspects[n:]
+	w.moves, s.moves = s.moves, nil
 	s.mu.Unlock()
 	for i := range w.units {
 		g.units = append(g.units, w.units[i].Unit)
@@ -174,6 +176,10 @@ func (c *committer) takeTopology(g *group) {
 		delete(c.known, id)
 	}
 	g.suspects = w.suspects
+	if w.moves != nil {
+		g.moves = append(g.moves, w.moves.moves...)
+		g.bury = len(g.moves) == 0
+	}
 }
 
 // suspectsPerGroup is how many of the sweep's keys one group looks at.
@@ -338,6 +344,9 @@ func (c *committer) forget() {
 	clear(w.settled)
 	clear(w.barriers)
 	clear(w.units)
+	if w.moves != nil {
+		close(w.moves.done)
+	}
 	clear(c.touched)
 	clear(c.seen)
 	c.touched = c.touched[:0]

@@ -51,7 +51,7 @@ func lost(t testing.TB, dir, reason string) {
 // change edits a store's keys behind its back.
 func change(t testing.TB, dir string, f func(*badger.Txn) error) {
 	t.Helper()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,13 +307,13 @@ func TestTornGroupNumberFileIsIgnored(t *testing.T) {
 func TestStoreOfANewerProgramIsRefused(t *testing.T) {
 	dir := filled(t, 1)
 	change(t, dir, func(txn *badger.Txn) error {
-		return txn.Set([]byte{keySchema}, appendSchema(schema{version: 2, minReader: 2}))
+		return txn.Set([]byte{keySchema}, appendSchema(schema{version: schemaVersion + 1, minReader: schemaVersion + 1}))
 	})
 	if err := refused(t, dir); !strings.Contains(err.Error(), "newer") {
 		t.Errorf("got %v, want an error about a newer program", err)
 	}
 	change(t, dir, func(txn *badger.Txn) error {
-		return txn.Set([]byte{keySchema}, appendSchema(schema{version: 2, minReader: 1}))
+		return txn.Set([]byte{keySchema}, appendSchema(schema{version: schemaVersion + 1, minReader: schemaVersion}))
 	})
 	open(t, dir)
 }
@@ -383,7 +383,7 @@ func TestLargeValueOutsideABatchRecordIsRefused(t *testing.T) {
 
 func TestHalfMadeStoreIsFinished(t *testing.T) {
 	dir := t.TempDir()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}

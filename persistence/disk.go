@@ -19,6 +19,8 @@ type disk struct {
 	stats *counters
 
 	maxCount, maxBytes int64 // what one transaction may count
+	valueLogFile       int64 // the size of a file of the value log
+	padEvery           int64 // see paddingInterval
 
 	sequence *sequence
 	nextID   *atomic.Uint64
@@ -33,14 +35,20 @@ type disk struct {
 	reported      reported
 	metadataParts map[string]int // parts of the records that have more than one
 
-	encoder encoder
-	tx      transaction
+	encoder  encoder
+	splitter splitter
+	fresh    []*chunkKey // of the last group
+	tx       transaction
 
 	paddingOwed int64
 	paddingSlot uint8
 
 	reclaimer reclaimer
 	collector *collector
+	mover     *mover
+
+	onProblem func(Problem) // of a check
+	repair    bool          // go on where confirmed data is missing
 }
 
 // idsAhead is how many ids a run may hand out between two commits without a later run,

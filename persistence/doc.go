@@ -9,6 +9,11 @@
 // committer. The index of what is where has a lock of its own, another leaf that is held
 // for look-ups only: the committer changes the index, the readers ask it.
 //
+// A mover rewrites what stays in the journal into chunks of its queues, when the journal is
+// too full or little of a record is left alive, and makes one of many small chunks. It
+// reads for itself and hands the committer what to write; publishers wait when it cannot
+// keep up.
+//
 // Messages are read back by a few goroutines, from the newest read transaction, which the
 // committer begins after each commit (S-26). Recovery reads no bodies: a queue is told
 // runs of messages and reads them when it needs them.
@@ -21,6 +26,10 @@
 //	01 kind name or id part(2)              a declared thing (kinds in metadata.go)
 //	02 queue(8) level(1)                    acknowledgement state of a level
 //	10 group(8)                             journal record: the messages of one transaction
+//	                                        that have no chunk
+//	20 queue(8) level(1) first(8) last(8)   chunk: messages of one level; count, payload
+//	   count(4) bytes(4) time(6) expiry(6)  bytes, earliest publish time and deadline (Unix ms)
+//	   group(8)                             tell recovery all it needs
 //	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
 //	40 body(8) part(4)                      part of a body too large for a journal record
 //	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
@@ -29,7 +38,7 @@
 //	FD slot(2)                              group numbers, at group mod 65536 (S-19)
 //	FE                                      last group, journal floor, next id (S-2)
 //
-// A journal record and a part of a body are batch records:
+// A journal record, a chunk and a part of a body are batch records; a chunk has one section:
 //
 //	 0  2  magic B4 51
 //	 2  1  format version, 1
@@ -57,6 +66,10 @@
 // each lets one be read alone and the rest of a damaged record be served. Meta is a list
 // of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
 //
+// Check reads everything in a store that is not in use and tells what is damaged; Repair
+// makes one start again that does not, and keeps what it takes out of it in a directory
+// named damaged- and the time.
+//
 // Beside Badger's files a directory has store.lock, with the owner's process id; ballast,
 // which is deleted when there is no room to open the store otherwise (space.go); store.seq,
 // the last group outside Badger, which turns a silently cut log into an alarm; and, only
@@ -64,6 +77,9 @@
 //
 // # What holds
 //
+//   - Of two records that have a number of a level in their range, the one of the later
+//     group decides: a chunk takes over what it was made of, and what is missing from it
+//     was settled (S-22). Otherwise ranges of chunks do not overlap (I3).
 //   - A message is alive when its record is there, its queue exists, its sequence number
 //     is not below the head and its bit is not set in an acknowledgement page. That a
 //     record exists proves nothing: Badger's garbage collection brings deleted records

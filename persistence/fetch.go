@@ -2,8 +2,6 @@ package persistence
 
 import (
 	"errors"
-	"fmt"
-	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -96,8 +94,11 @@ type fetcher struct {
 	// directories of the records read last: what is asked for next is often in the same.
 	directories map[*stored]*record
 	held        int // references and bodies in them
+	limit       int // of those
 
 	refs []ref // wanted of the present record
+
+	anything bool // of a repair, which moves what is fixed, too
 }
 
 const (
@@ -107,8 +108,17 @@ const (
 
 // reader implements source.
 func (d *disk) reader() func(queue.ID, uint8, queue.Range) ([]queue.RestoredMessage, error) {
-	f := &fetcher{d: d, names: make(map[string]string), directories: make(map[*stored]*record)}
-	return f.read
+	return newFetcher(d).read
+}
+
+func newFetcher(d *disk) *fetcher {
+	return &fetcher{d: d, names: make(map[string]string), directories: make(map[*stored]*record), limit: maxDirectoryRefs}
+}
+
+// forget lets go of the directories.
+func (f *fetcher) forget() {
+	clear(f.directories)
+	f.held = 0
 }
 
 // read reads a range. A record that is gone was moved or has died since the index was
@@ -203,7 +213,7 @@ func (f *fetcher) directory(r *stored, b []byte) (*record, error) {
 	for i := range rec.sections {
 		n += len(rec.sections[i].refs)
 	}
-	if f.held += n; f.held > maxDirectoryRefs {
+	if f.held += n; f.held > f.limit {
 		clear(f.directories)
 		f.held = n
 	}
@@ -304,55 +314,6 @@ func (f *fetcher) intern(b []byte) string {
 	return s
 }
 
-// reported remembers which messages were reported as damaged: one is counted and told once.
-type reported struct {
-	mu   sync.Mutex
-	seen map[place]struct{}
-}
-
-// place is a message's.
-type place struct {
-	queue queue.ID
-	level uint8
-	seq   uint64
-}
-
-func (r *reported) first(p place) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, again := r.seen[p]; again {
-		return false
-	}
-	if r.seen == nil {
-		r.seen = make(map[place]struct{})
-	}
-	r.seen[p] = struct{}{}
-	return true
-}
-
-// reportBody tells that a message is damaged, and keeps its record for a repair.
-func (d *disk) reportBody(p *piece, seq uint64, err error) {
-	if !d.index.stillAlive(p.queue, p.level, seq) || !d.reported.first(place{p.queue, p.level, seq}) {
-		return
-	}
-	d.keepDamaged(p.record)
-	d.stats.damaged.Add(1)
-	d.zero.Error().Uint64("group", p.record.group).Uint64("queue", uint64(p.queue)).Uint8("level", p.level).
-		Uint64("seq", seq).Str("damage", err.Error()).Msg("a message is damaged and not served")
-}
-
-// reportRecord tells that nothing in a record can be read, and keeps it for a repair.
-func (d *disk) reportRecord(p *piece, err error) {
-	if !d.reported.first(place{p.queue, p.level, p.First}) {
-		return
-	}
-	d.keepDamaged(p.record)
-	d.stats.damaged.Add(1)
-	d.zero.Error().Uint64("group", p.record.group).Uint64("queue", uint64(p.queue)).Uint8("level", p.level).
-		Str("seqs", fmt.Sprint(p.First, "-", p.Last)).Str("damage", err.Error()).
-		Msg("a record of messages is damaged; what it holds cannot be served")
-}
-
 // lookUp tells the numbers of a stretch of a chunk. The index is locked.
 func (d *disk) lookUp(s *stretch) ([]uint64, error) {
 	w := d.views.take()
@@ -377,10 +338,4 @@ func (d *disk) lookUp(s *stretch) ([]uint64, error) {
 		err = damaged("%d messages from %d to %d instead of %d", len(seqs), s.first, s.last, s.count)
 	}
 	return seqs, err
-}
-
-func (d *disk) keepDamaged(r *stored) {
-	d.index.mu.Lock()
-	defer d.index.mu.Unlock()
-	d.index.quarantine(r)
 }

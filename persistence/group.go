@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/message"
@@ -25,13 +26,15 @@ type group struct {
 	units    []topology.Unit
 	drops    []queue.ID
 	suspects [][]byte // keys that the sweep does not believe in
+	moves    []*move
+	bury     bool // write it for the tombstones that are due
 	now      time.Time
 	clean    bool // the last group of a run that ends cleanly
 }
 
 func (g *group) empty() bool {
 	return len(g.batch.Puts) == 0 && len(g.batch.States) == 0 && len(g.units) == 0 &&
-		len(g.drops) == 0 && len(g.suspects) == 0 && !g.clean
+		len(g.drops) == 0 && len(g.suspects) == 0 && len(g.moves) == 0 && !g.bury && !g.clean
 }
 
 // reset empties g for group number n and forgets the messages it held.
@@ -40,6 +43,7 @@ func (g *group) reset(n uint64) {
 	clear(g.batch.States)
 	clear(g.batch.Transfers)
 	clear(g.units)
+	clear(g.moves)
 	*g = group{
 		batch: queue.Batch{
 			Group:     n,
@@ -51,6 +55,7 @@ func (g *group) reset(n uint64) {
 		},
 		units: g.units[:0],
 		drops: g.drops[:0],
+		moves: g.moves[:0],
 	}
 }
 
@@ -69,6 +74,7 @@ type backend interface {
 func (d *disk) write(g *group) error {
 	defer d.tx.reset()
 	defer d.encoder.forget()
+	defer d.splitter.forget()
 	tombstones := d.beginGroup()
 	for i := range g.units {
 		if err := d.tx.unit(d.unitOperations(&g.units[i])); err != nil {
@@ -91,6 +97,9 @@ func (d *disk) write(g *group) error {
 			return err
 		}
 	}
+	if err := d.writeMoves(g.moves); err != nil {
+		return err
+	}
 	tombstones = append(tombstones, d.newlyDead(g.batch.Group)...)
 	for _, r := range tombstones {
 		if err := d.tx.unit(d.recordDeletes(r)); err != nil {
@@ -104,13 +113,29 @@ func (d *disk) write(g *group) error {
 		d.idsAhead = 0
 		d.tx.add(d.runOperation(run{d.run.number, true}))
 	}
-	return d.tx.commit()
+	if err := d.tx.commit(); err != nil {
+		return err
+	}
+	for _, m := range g.moves {
+		d.index.moved(m)
+	}
+	if d.mover != nil {
+		d.mover.committed(d.journalUse())
+	}
+	return nil
+}
+
+func (d *disk) journalUse() journalUse {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	return d.index.journal
 }
 
 // beginGroup takes the records whose tombstones are due and notes the floor.
 func (d *disk) beginGroup() (tombstones []*stored) {
 	d.index.mu.Lock()
 	defer d.index.mu.Unlock()
+	d.forgetFresh()
 	d.tx.keep.journalFloor = d.index.floor(d.group + 1)
 	tombstones, d.index.dead = d.index.dead, nil
 	return tombstones
@@ -143,13 +168,13 @@ func (d *disk) writePuts(g *group) error {
 	for len(puts) > 0 {
 		n := recordPuts(puts, g.batch.Bytes)
 		if n < len(puts) {
-			if err := d.writeRecord(puts[:n], g.now.UnixMilli(), nil); err != nil {
+			if err := d.writeRecords(puts[:n], g.now.UnixMilli(), nil); err != nil {
 				return err
 			}
 			if err := d.tx.commit(); err != nil {
 				return err
 			}
-		} else if err := d.writeRecord(puts, g.now.UnixMilli(), settled); err != nil {
+		} else if err := d.writeRecords(puts, g.now.UnixMilli(), settled); err != nil {
 			return err
 		}
 		puts = puts[n:]
@@ -189,24 +214,52 @@ func recordPuts(puts []queue.StoredPut, batchBytes int) int {
 	return len(puts)
 }
 
-// writeRecord adds one journal record to the transaction. with is what shall be in the
-// same transaction and is added afterwards: the settlements of dead letters that arrived
-// here. If no transaction can hold both, the settlements come later, never earlier.
-func (d *disk) writeRecord(puts []queue.StoredPut, now int64, with []operation) error {
-	// The record carries the number of its transaction, so there must be room for it
-	// before it is made.
-	room := operation{key: make([]byte, 9), value: padding[:]}
-	need := append([]operation{room, room}, with...)
+// writeRecords adds messages to the transaction: a journal record, and the chunks that
+// queues with enough messages of their own get. with is what shall be in the same
+// transaction and is added afterwards: the settlements of dead letters that arrived here.
+// If no transaction can hold both, the settlements come later, never earlier.
+func (d *disk) writeRecords(puts []queue.StoredPut, now int64, with []operation) error {
+	segments := d.splitter.split(puts)
+	// Records carry the number of their transaction, so there must be room for them before
+	// they are made.
+	room := operation{key: make([]byte, chunkKeyBytes), value: padding[:]}
+	need := append(slices.Repeat([]operation{room}, len(segments)+1), with...)
 	if !d.tx.fits(need) {
 		if err := d.tx.commit(); err != nil {
 			return err
 		}
 	}
 	group := d.group + 1
-	value := d.encoder.record(group, now, puts, d.newID)
-	r := &stored{group: group, written: now, bytes: int64(len(value))}
-	ops := []operation{{key: d.tx.bytesOf(func(b []byte) []byte { return appendJournalKey(b, group) }), value: value}}
+	records := make([]*stored, len(segments))
+	rest := puts
+	if len(segments) > 1 || segments[0].chunk {
+		rest = d.splitter.rest(puts, segments)
+		for i, s := range segments {
+			if s.chunk {
+				records[i] = d.addChunk(puts[s.start:s.end], group, now)
+			}
+		}
+	}
 	var refs []operation
+	if len(rest) > 0 {
+		var r *stored
+		r, refs = d.addJournal(rest, group, now)
+		for i, s := range segments {
+			if !s.chunk {
+				records[i] = r
+			}
+		}
+	}
+	d.indexRecords(puts, segments, records)
+	return d.tx.unit(refs)
+}
+
+// addJournal adds a journal record to the transaction, and the parts of what it keeps
+// aside. It returns the references to those, which may come later.
+func (d *disk) addJournal(puts []queue.StoredPut, group uint64, now int64) (r *stored, refs []operation) {
+	value := d.encoder.record(group, now, puts, d.newID)
+	r = &stored{group: group, written: now, bytes: int64(len(value))}
+	ops := []operation{{key: d.tx.bytesOf(r.appendKey), value: value}}
 	for _, a := range d.encoder.aside {
 		r.aside = append(r.aside, asideKeys{id: a.id, parts: uint32(len(a.parts)), refs: a.refs})
 		for n, part := range a.parts {
@@ -217,22 +270,68 @@ func (d *disk) writeRecord(puts []queue.StoredPut, now int64, with []operation) 
 		refs = d.refKeys(refs, &r.aside[len(r.aside)-1])
 	}
 	d.tx.add(ops)
-	d.indexRecord(r, puts)
-	return d.tx.unit(refs)
+	return r, refs
 }
 
-// indexRecord makes a record known before its transaction commits (S-20).
-func (d *disk) indexRecord(r *stored, puts []queue.StoredPut) {
-	d.index.mu.Lock()
-	defer d.index.mu.Unlock()
-	d.index.addRecord(r)
-	for i := 0; i < len(puts); {
-		end := sectionEnd(puts, i)
-		lv := d.index.level(puts[i].Queue, puts[i].Level)
-		for ; i < end; i++ {
-			d.index.add(lv, r, puts[i].Queue, puts[i].Seq, puts[i].Message.BodyBytes())
+// addChunk adds a chunk of messages of one level to the transaction.
+func (d *disk) addChunk(puts []queue.StoredPut, group uint64, now int64) *stored {
+	value := d.encoder.record(group, now, puts, noAside)
+	k := &chunkKey{
+		queue: puts[0].Queue, level: puts[0].Level,
+		first: puts[0].Seq, last: puts[len(puts)-1].Seq, count: uint32(len(puts)),
+		minTime: now, group: group,
+	}
+	for i := range puts {
+		k.bytes += uint32(puts[i].Message.BodyBytes())
+		if e := puts[i].Expiry; e != 0 && (k.minExpiry == 0 || e < k.minExpiry) {
+			k.minExpiry = max(e, 1)
 		}
 	}
+	r := &stored{group: group, written: now, bytes: int64(len(value)), chunk: k}
+	d.tx.add([]operation{{key: d.tx.bytesOf(r.appendKey), value: value}})
+	return r
+}
+
+func noAside() uint64 { panic("persistence: a chunk keeps no bodies aside") }
+
+// indexRecords makes records known before their transaction commits (S-20): those of each
+// segment of puts. The journal's may be there several times.
+func (d *disk) indexRecords(puts []queue.StoredPut, segments []segment, records []*stored) {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	var journal *stored
+	for n, s := range segments {
+		r := records[n]
+		if r.chunk != nil || r != journal {
+			d.index.addRecord(r)
+		}
+		if r.chunk == nil {
+			journal = r
+		} else {
+			d.fresh = append(d.fresh, r.chunk)
+		}
+		for i := s.start; i < s.end; {
+			end := min(sectionEnd(puts, i), s.end)
+			lv := d.index.level(puts[i].Queue, puts[i].Level)
+			for ; i < end; i++ {
+				d.index.add(lv, r, puts[i].Queue, puts[i].Seq, puts[i].Message.BodyBytes())
+			}
+		}
+	}
+}
+
+// forgetFresh lets go of the numbers in the chunks of the group before: they can be looked
+// up by now.
+func (d *disk) forgetFresh() {
+	for _, k := range d.fresh {
+		if lv := d.index.find(k.queue, k.level); lv != nil {
+			if i := lv.search(k.first); i < len(lv.sections) && lv.sections[i].record.chunk == k {
+				lv.sections[i].forgetMembers()
+			}
+		}
+	}
+	clear(d.fresh)
+	d.fresh = d.fresh[:0]
 }
 
 func (d *disk) newID() uint64 { return d.nextID.Add(1) - 1 }

@@ -20,12 +20,12 @@ type index struct {
 	mu sync.Mutex
 
 	queues  map[queue.ID]*queueIndex
-	records map[uint64]*stored   // journal records by group; those with live references or quarantined
-	bodies  map[uint64]struct{}  // ids of the bodies those keep aside
-	damaged map[chunkKey]*stored // quarantined chunks
-	coming  map[chunkKey]*stored // chunks of the mover whose transaction is under way
-	order   []*stored            // journal records by group, for the floor; some may be dead
-	dead    []*stored            // waiting for their tombstones
+	records map[uint64]*stored    // journal records by group; those with live references or quarantined
+	bodies  map[uint64]struct{}   // ids of the bodies those keep aside
+	damaged map[chunkKey]*stored  // quarantined chunks
+	coming  map[chunkKey]struct{} // chunks of the mover whose transaction is under way
+	order   []*stored             // journal records by group, for the floor; some may be dead
+	dead    []*stored             // waiting for their tombstones
 
 	journal journalUse
 	// lookUp finds the numbers of a stretch that has holes and does not know where. The
@@ -82,7 +82,7 @@ func newIndex() *index {
 		records: make(map[uint64]*stored),
 		bodies:  make(map[uint64]struct{}),
 		damaged: make(map[chunkKey]*stored),
-		coming:  make(map[chunkKey]*stored),
+		coming:  make(map[chunkKey]struct{}),
 	}
 }
 
@@ -259,7 +259,7 @@ func (x *index) floor(next uint64) uint64 {
 
 // hasChunk tells whether a chunk is needed.
 func (x *index) hasChunk(k chunkKey) bool {
-	if x.damaged[k] != nil || x.coming[k] != nil {
+	if _, soon := x.coming[k]; soon || x.damaged[k] != nil {
 		return true
 	}
 	lv := x.find(k.queue, k.level)

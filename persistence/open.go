@@ -39,7 +39,7 @@ func (e *LostError) Error() string {
 }
 
 // openDisk opens Badger and reads everything that is alive.
-func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *counters) (*disk, *recovery, error) {
+func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*disk, *recovery, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the store directory: %w", err)
 	}
@@ -49,8 +49,12 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 	}
 	d := &disk{
 		dir:           dir,
-		log:           &badgerLog{log: log},
-		zero:          log,
+		log:           &badgerLog{log: o.Logger},
+		zero:          o.Logger,
+		valueLogFile:  valueLogFileSize,
+		padEvery:      paddingInterval,
+		onProblem:     o.onProblem,
+		repair:        o.repair,
 		lock:          lk,
 		stats:         stats,
 		nextID:        nextID,
@@ -59,6 +63,9 @@ func openDisk(dir string, log zerolog.Logger, nextID *atomic.Uint64, stats *coun
 		metadataParts: make(map[string]int),
 	}
 	d.tx.d = d
+	if o.valueLogFile > 0 {
+		d.valueLogFile, d.padEvery = o.valueLogFile, 2*o.valueLogFile
+	}
 	r, err := d.open()
 	if err != nil {
 		failures := []error{err}
@@ -80,18 +87,21 @@ func (d *disk) open() (*recovery, error) {
 	if err := prepare(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	if err := checkTables(d.dir); err != nil {
-		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
+	broken, err := brokenTables(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", d.dir, err)
+	}
+	if len(broken) > 0 {
+		return nil, fmt.Errorf("open store %s: %v; %s", d.dir, broken[0], choices)
 	}
 	if err := saveTails(d.dir, d.zero); err != nil {
 		return nil, err
 	}
 	var last uint64
-	var err error
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	if d.db, err = openBadger(badgerOptions(d.dir, d.log)); err != nil {
+	if d.db, err = openBadger(badgerOptions(d.dir, d.log, d.valueLogFile)); err != nil {
 		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
 	d.maxCount, d.maxBytes = d.db.MaxBatchCount(), d.db.MaxBatchSize()
@@ -108,7 +118,7 @@ func (d *disk) open() (*recovery, error) {
 }
 
 // choices are what is left to do when a file is damaged.
-const choices = "restore a backup, or move the damaged file away and accept what is lost with it"
+const choices = "restore a backup, or have the store repaired and accept what is lost"
 
 // prepare looks at the files before Badger does.
 func prepare(dir string, log zerolog.Logger) error {
@@ -172,7 +182,7 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 	case err == nil:
 		return db, nil
 	case strings.Contains(err.Error(), "external magic number"):
-		return nil, fmt.Errorf("%w: its schema is not %d", err, schemaVersion)
+		return nil, fmt.Errorf("%w: it was written by another program", err)
 	}
 	return nil, err
 }
@@ -199,10 +209,13 @@ func suspectFile(dir string) string {
 func (d *disk) begin(r *recovery) error {
 	defer d.tx.reset()
 	if d.schema.version == 0 {
-		d.schema = schema{version: schemaVersion, minReader: minReader, created: time.Now().UnixMilli()}
+		d.schema.created = time.Now().UnixMilli()
 		if _, err := rand.Read(d.schema.node[:]); err != nil {
 			return err
 		}
+	}
+	if d.schema.version < schemaVersion {
+		d.schema.version, d.schema.minReader = schemaVersion, minReader
 		if err := d.tx.each([]operation{{key: []byte{keySchema}, value: appendSchema(d.schema)}}); err != nil {
 			return err
 		}
@@ -213,6 +226,11 @@ func (d *disk) begin(r *recovery) error {
 	}
 	if err := d.tx.each(r.rewrites); err != nil {
 		return err
+	}
+	if r.gaps {
+		if err := d.closeGaps(r); err != nil {
+			return err
+		}
 	}
 	d.run = run{number: d.run.number + 1}
 	if err := d.tx.unit(d.runOperation(d.run)); err != nil {
@@ -225,4 +243,31 @@ func (d *disk) begin(r *recovery) error {
 		return nil // what was set aside may be all there is of it
 	}
 	return r.salvage.remove()
+}
+
+// closeGaps makes the next start find no group missing: what was in those is given up.
+// Their ids must not be used again all the same.
+func (d *disk) closeGaps(r *recovery) error {
+	first, last := uint64(1), d.group
+	if last > slots {
+		first = last - slots + 1
+	}
+	for g := first; g <= last; g++ {
+		op := operation{key: appendSlotKey(nil, g), value: appendGroup(nil, g)}
+		if err := d.tx.each([]operation{op}); err != nil {
+			return err
+		}
+	}
+	highest := d.nextID.Load()
+	for _, q := range r.catalog.Queues {
+		highest = max(highest, uint64(q.ID)+1)
+	}
+	for _, x := range r.catalog.Exchanges {
+		highest = max(highest, x.ID+1)
+	}
+	for id := range d.index.bodies {
+		highest = max(highest, id+1)
+	}
+	d.nextID.Store(highest + d.idsAhead)
+	return nil
 }

@@ -131,9 +131,7 @@ func TestRunsAreMergedAndBounded(t *testing.T) {
 		s := open(t, dir)
 		s.Start()
 		q := declare(t, s, 1, "q")
-		for _, m := range msgs(t, n, size) {
-			q.put(m)
-		}
+		q.put(msgs(t, n, size)...)
 		flush(t, s, q)
 		again := open(t, copyDir(t, dir))
 		r := restore(t, again, 1)
@@ -219,7 +217,7 @@ func TestStoreOfTheFirstReleaseIsRead(t *testing.T) {
 // firstRelease fills dir with what the first release wrote.
 func firstRelease(t testing.TB, dir string) {
 	t.Helper()
-	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}))
+	db, err := badger.Open(badgerOptions(dir, &badgerLog{log: zerolog.Nop()}, valueLogFileSize))
 	if err != nil {
 		t.Fatal(err)
 	}

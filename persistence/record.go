@@ -39,9 +39,10 @@ func (d damage) Error() string { return string(d) }
 func damaged(format string, args ...any) error { return damage(fmt.Sprintf(format, args...)) }
 
 // encoder makes batch records out of puts. It is reused, and what it made is valid until
-// the next call.
+// forget.
 type encoder struct {
-	buf    []byte
+	buf    []byte                   // all of it
+	free   []byte                   // what is not in use of it
 	index  map[*message.Message]int // bodies by identity, when they may be shared
 	bodies []encodedBody
 	refs   []int // body of each put
@@ -71,11 +72,12 @@ type bodyRef struct {
 	seq   uint64
 }
 
-// record encodes puts as the journal record of group. now is the publish time, Unix
-// milliseconds. nextID numbers bodies stored aside, which are in e.aside afterwards.
+// record encodes puts as a record of group: those of one queue and level as a chunk, any as
+// a journal record. now is the publish time, Unix milliseconds. nextID numbers bodies
+// stored aside, which are in e.aside afterwards.
 func (e *encoder) record(group uint64, now int64, puts []queue.StoredPut, nextID func() uint64) []byte {
 	e.gatherBodies(puts, nextID)
-	b := append(e.buf[:0], make([]byte, headerBytes)...)
+	b := append(e.room(len(puts)), make([]byte, headerBytes)...)
 	b = binary.AppendUvarint(b, uint64(now))
 	b, sections := e.appendSections(b, now, puts)
 	b = e.appendBodyTable(b)
@@ -97,8 +99,19 @@ func (e *encoder) record(group uint64, now int64, puts []queue.StoredPut, nextID
 		flags |= flagBodiesAside
 	}
 	sealRecord(b, group, dirEnd, flags)
-	e.buf = b
-	return b
+	e.free = b[len(b):]
+	return b[:len(b):len(b)]
+}
+
+// room is where to encode the bodies gathered and so many references. It is nearly always
+// enough; if not, append finds more.
+func (e *encoder) room(refs int) []byte {
+	need := headerBytes + 64 + 40*refs + 40*len(e.bodies) + e.bodyBytes()
+	if cap(e.free) < need {
+		e.buf = make([]byte, 0, max(need, min(2*cap(e.buf), 2*groupBytes)))
+		e.free = e.buf
+	}
+	return e.free[:0]
 }
 
 // sealRecord fills in the header. Everything else must be in place.
@@ -204,17 +217,7 @@ func (e *encoder) appendSections(b []byte, now int64, puts []queue.StoredPut) ([
 			b = binary.AppendUvarint(b, p.Seq-seq)
 			b = binary.AppendVarint(b, int64(e.refs[i]-body))
 			seq, body = p.Seq, e.refs[i]
-			flags := byte(0)
-			if p.Redelivered {
-				flags |= refRedelivered
-			}
-			if p.Expiry != 0 {
-				flags |= refExpires
-			}
-			b = append(b, flags)
-			if p.Expiry != 0 {
-				b = binary.AppendVarint(b, p.Expiry-now)
-			}
+			b = appendRefFlags(b, &ref{expiry: p.Expiry, redelivered: p.Redelivered}, now)
 		}
 	}
 	return b, sections
@@ -277,6 +280,7 @@ func (e *encoder) forget() {
 	if cap(e.buf) > 2*groupBytes {
 		e.buf = nil
 	}
+	e.free = e.buf
 }
 
 func uvarintBytes(v uint64) int {

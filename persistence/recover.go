@@ -32,6 +32,7 @@ type recovery struct {
 
 	salvage  salvage
 	rewrites []operation // records that only the salvage had
+	gaps     bool        // a repair goes on without some groups
 }
 
 type recovered struct {
@@ -95,8 +96,11 @@ func (r *recovery) readMarker() error {
 	}
 	if !ok {
 		if r.last > 0 || r.d.schema.version != 0 {
-			return &LostError{r.d.dir, fmt.Sprintf("group %d was committed and there is none", r.last)}
+			if err := r.lost("group %d was committed and there is none", r.last); err != nil {
+				return err
+			}
 		}
+		r.d.group = r.last
 		r.d.nextID.Store(1)
 		return nil
 	}
@@ -105,9 +109,11 @@ func (r *recovery) readMarker() error {
 		return err
 	}
 	if m.group < r.last {
-		return &LostError{r.d.dir, fmt.Sprintf("group %d was committed and the last one found is %d", r.last, m.group)}
+		if err := r.lost("group %d was committed and the last one found is %d", r.last, m.group); err != nil {
+			return err
+		}
 	}
-	r.d.group, r.floor = m.group, m.journalFloor
+	r.d.group, r.floor = max(m.group, r.last), m.journalFloor
 	r.d.nextID.Store(m.nextID)
 	if v, ok, err = r.value(keyRun); err != nil || !ok {
 		return err
@@ -116,6 +122,30 @@ func (r *recovery) readMarker() error {
 		return err
 	}
 	r.clean, r.previous = r.d.run.clean, r.d.run.number
+	return nil
+}
+
+// lost tells that confirmed data is missing: a reason not to start, unless it is for a
+// repair.
+func (r *recovery) lost(format string, args ...any) error {
+	reason := fmt.Sprintf(format, args...)
+	if !r.d.repair {
+		return &LostError{r.d.dir, reason}
+	}
+	r.gaps = true
+	r.d.report(Problem{Kind: "store", Reason: "confirmed data is missing: " + reason})
+	return nil
+}
+
+// later takes account of a record of a group after the last one known.
+func (r *recovery) later(what string, group uint64) error {
+	if group <= r.d.group {
+		return nil
+	}
+	if err := r.lost("there is a %s of group %d, and the last group is %d", what, group, r.d.group); err != nil {
+		return err
+	}
+	r.d.group = group
 	return nil
 }
 
@@ -143,7 +173,7 @@ func (r *recovery) readSlots() error {
 	}
 	for g := first; g <= r.d.group; g++ {
 		if found[g%slots] != g {
-			return &LostError{r.d.dir, fmt.Sprintf("group %d of %d is missing", g, r.d.group)}
+			return r.lost("group %d of %d is missing", g, r.d.group)
 		}
 	}
 	return nil

@@ -32,8 +32,8 @@ func (r *recovery) readChunks() error {
 		if !ok || q == nil {
 			return r.suspect(item)
 		}
-		if k.group > r.d.group {
-			return &LostError{r.d.dir, fmt.Sprintf("there is a chunk of group %d, and the last group is %d", k.group, r.d.group)}
+		if err := r.later("chunk", k.group); err != nil {
+			return err
 		}
 		lv := q.level(k.level)
 		lv.next = max(lv.next, k.last+1)
@@ -130,9 +130,7 @@ func (r *recovery) takeChunk(lv *recoveredLevel, k *chunkKey, ranges []queue.Ran
 	var d damage
 	if errors.As(err, &d) {
 		r.damaged++
-		r.d.zero.Error().Uint64("group", k.group).Uint64("queue", uint64(k.queue)).Uint8("level", k.level).
-			Str("seqs", fmt.Sprint(k.first, "-", k.last)).Str("damage", err.Error()).
-			Msg("a record of messages is damaged; what it holds cannot be served")
+		r.d.report(s.problem("", err))
 		r.d.index.quarantine(s)
 		return nil
 	}

@@ -16,11 +16,11 @@ import (
 func (r *recovery) readJournal() error {
 	return r.each([]byte{keyJournal}, func(item *badger.Item) error {
 		group, ok := parseJournalKey(item.Key())
-		switch {
-		case !ok || group < r.floor:
+		if !ok || group < r.floor {
 			return r.suspect(item)
-		case group > r.d.group:
-			return &LostError{r.d.dir, fmt.Sprintf("there is a record of group %d, and the last group is %d", group, r.d.group)}
+		}
+		if err := r.later("record", group); err != nil {
+			return err
 		}
 		return r.readRecord(item, group)
 	})
@@ -42,8 +42,7 @@ func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 	var d damage
 	if errors.As(err, &d) {
 		r.damaged++
-		r.d.zero.Error().Uint64("group", group).Str("damage", err.Error()).
-			Msg("a record of messages is damaged; what it holds cannot be served")
+		r.d.report(s.problem("", err))
 		s.quarantined = true
 		r.d.index.addRecord(s)
 		return nil
@@ -189,9 +188,7 @@ func (r *recovery) reportBody(s *stored, sec *section, seq uint64, err error) {
 	r.damaged++
 	r.d.index.quarantine(s)
 	r.d.reported.first(place{sec.queue, sec.level, seq})
-	r.d.zero.Error().Uint64("group", s.group).Uint64("queue", uint64(sec.queue)).
-		Uint8("level", sec.level).Uint64("seq", seq).Str("damage", err.Error()).
-		Msg("a message is damaged and not served")
+	r.d.report(messageProblem(s, sec.queue, sec.level, seq, err))
 }
 
 // checkParts looks at the parts of a body, if any may have been cut off: what was set aside

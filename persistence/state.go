@@ -177,11 +177,13 @@ func decodeRun(b []byte) (run, error) {
 	return r, nil
 }
 
-// schemaVersion is the version of the layout as a whole, and minReader the oldest that
-// can read it. Badger keeps its major part too, so that Open refuses before it reads.
+// schemaVersion is the version of the layout as a whole, and minReader the oldest that can
+// read it: since 2 there are chunks, and a program that knew none would find messages
+// missing. Badger keeps externalMagic, which changes only when Badger's own files do.
 const (
-	schemaVersion = 1
-	minReader     = 1
+	schemaVersion = 2
+	minReader     = 2
+	externalMagic = 1
 )
 
 // schema is the value under 00.

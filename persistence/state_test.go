@@ -42,7 +42,7 @@ func TestNewerFormatsAreRefusedByName(t *testing.T) {
 	f("state", err)
 	_, err = decodeState(appendState(nil, levelState{purgeFloor: 4}))
 	f("purge floor", err)
-	_, err = decodeSchema(appendSchema(schema{version: 9, minReader: 2}))
+	_, err = decodeSchema(appendSchema(schema{version: 9, minReader: schemaVersion + 1}))
 	f("schema", err)
 	_, err = decodeMetadata(kindVHost, []byte{9})
 	f("declaration", err)

@@ -24,6 +24,15 @@ type Options struct {
 	// Ballast is the size in bytes of the file that RestoreBallast makes and Open deletes when
 	// there is no room; none when zero.
 	Ballast int64
+
+	// JournalMax is how many bytes of the journal are in use before what is oldest there is
+	// moved to chunks of its queues; at twice that WaitRoom waits. 256 MiB when zero.
+	JournalMax int64
+
+	byHand       bool  // a test drives the mover
+	valueLogFile int64 // a test's, for garbage to be collected soon
+	onProblem    func(Problem)
+	repair       bool // go on where confirmed data is missing
 }
 
 const defaultMaxUnstored = 8 << 20
@@ -46,6 +55,7 @@ type Store struct {
 	nextID   atomic.Uint64
 	stats    counters
 	unstored atomic.Int64
+	crowded  atomic.Bool // the journal is far too full
 	maximum  int64
 	ballast  int64 // belongs to whoever calls RestoreBallast
 
@@ -65,6 +75,7 @@ type Store struct {
 	units    []unit
 	drops    []queue.ID
 	suspects [][]byte
+	moves    *moveBatch // of the mover, which waits for it
 
 	catalog  topology.Catalog
 	restored map[queue.ID]*recovered
@@ -95,7 +106,7 @@ type unit struct {
 // (*FullError), when a newer program wrote it, or when Badger cannot read its files. It repairs nothing.
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o)
-	d, r, err := openDisk(dir, o.Logger, &s.nextID, &s.stats)
+	d, r, err := openDisk(dir, o, &s.nextID, &s.stats)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +119,13 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.catalog, s.restored = r.catalog, r.queues
 	s.suspects = r.suspects
-	s.stats.damaged.Store(uint64(r.damaged))
 	if len(r.garbage) > 0 {
 		s.log.Warn().Int("bindings", len(r.garbage)).Msg("bindings without their ends are dropped")
 		s.units = append(s.units, unit{Unit: topology.Unit{Deletes: r.garbage}})
 	}
 	d.log.tell(s.fail)
 	d.collector = newCollector(d, s.suspect)
+	d.mover = newMover(s, d, o)
 	return s, nil
 }
 
@@ -188,6 +199,9 @@ func (s *Store) Start() {
 	go s.c.run()
 	if d, ok := s.backend.(*disk); ok {
 		d.collector.start()
+		if !d.mover.byHand {
+			d.mover.start()
+		}
 	}
 }
 
@@ -204,6 +218,9 @@ func (s *Store) Close() error {
 	s.closing = true
 	started := s.started
 	s.mu.Unlock()
+	if d, ok := s.backend.(*disk); ok {
+		d.mover.stop()
+	}
 	if started {
 		s.signal()
 		<-s.stopped
@@ -319,18 +336,18 @@ func (s *Store) Write(u topology.Unit, done func(error)) {
 // publishes and what was settled before it was collected (queue.Effects.Unstored). What
 // was committed the store takes off itself.
 func (s *Store) AddUnstored(delta int64) {
-	if now := s.unstored.Add(delta); delta < 0 && now <= s.maximum {
+	if s.unstored.Add(delta); delta < 0 && s.roomy() {
 		s.mu.Lock()
 		s.openRoom()
 		s.mu.Unlock()
 	}
 }
 
-// WaitRoom waits while more than MaxUnstored bytes wait for the disk. It returns early
-// when ctx ends or the store is poisoned or closed. Nothing may be locked; only
+// WaitRoom waits while more than MaxUnstored bytes wait for the disk, or the journal is
+// twice as full as it should be. It returns early when ctx ends or the store is poisoned or closed. Nothing may be locked; only
 // connections that published wait (S-25).
 func (s *Store) WaitRoom(ctx context.Context) error {
-	for s.unstored.Load() > s.maximum {
+	for !s.roomy() {
 		s.mu.Lock()
 		if err := s.refusal(); err != nil {
 			s.mu.Unlock()
@@ -341,7 +358,7 @@ func (s *Store) WaitRoom(ctx context.Context) error {
 		}
 		room := s.room
 		s.mu.Unlock()
-		if s.unstored.Load() <= s.maximum {
+		if s.roomy() {
 			return nil
 		}
 		select {
@@ -351,6 +368,32 @@ func (s *Store) WaitRoom(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// roomy tells whether publishers may go on.
+func (s *Store) roomy() bool { return s.unstored.Load() <= s.maximum && !s.crowded.Load() }
+
+// setJournalFull tells whether publishers must wait for the mover.
+func (s *Store) setJournalFull(full bool) {
+	if s.crowded.Swap(full) && !full {
+		s.mu.Lock()
+		s.openRoom()
+		s.mu.Unlock()
+	}
+}
+
+// move has the committer write moves and waits for it; false when the store is at its end.
+func (s *Store) move(b *moveBatch) bool {
+	s.mu.Lock()
+	if s.refusal() != nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.moves = b
+	s.mu.Unlock()
+	s.signal()
+	<-b.done
+	return true
 }
 
 // openRoom lets the waiters look again. s.mu is held.

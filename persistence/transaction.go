@@ -93,7 +93,7 @@ func (t *transaction) add(ops []operation) {
 			t.d.reclaimer.deletes++
 		}
 		if !o.inline() {
-			if k := o.key[0]; k != keyJournal && k != keyBody {
+			if k := o.key[0]; k != keyJournal && k != keyChunk && k != keyBody {
 				panic(fmt.Sprintf("persistence: %d bytes under %x would reach the value log (I6)", len(o.value), o.key))
 			}
 			t.valueBytes += int64(len(o.value))
@@ -160,7 +160,7 @@ var padding [metadataPart]byte
 // not fit is owed to the next transaction.
 func (t *transaction) pad() {
 	d := t.d
-	d.paddingOwed += t.valueBytes * memTableSize / paddingInterval
+	d.paddingOwed += t.valueBytes * memTableSize / d.padEvery
 	for d.paddingOwed > 0 {
 		n := min(d.paddingOwed, int64(len(padding)))
 		d.paddingSlot++

@@ -1,0 +1,380 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+
+	"github.com/leveretmq/leveret/queue"
+)
+
+// move is messages of one level on their way from the records they are in, neighbours,
+// to chunks.
+type move struct {
+	queue  queue.ID
+	level  uint8
+	from   []piece // in order
+	chunks []movedChunk
+}
+
+// movedChunk is a chunk that was made but for its group.
+type movedChunk struct {
+	key    chunkKey
+	value  []byte
+	dirEnd int
+	seqs   []uint64
+}
+
+// moveBatch is moves for one group.
+type moveBatch struct {
+	moves []*move
+	done  chan struct{} // closed when they are on disk, or were given up
+}
+
+// rawMessage is a message as it is in a record.
+type rawMessage struct {
+	ref
+	bodyEntry         // offset is that in the bodies gathered
+	record    *stored // it comes from
+}
+
+// encodeChunk makes a chunk of messages whose bodies are in b. It lacks its group.
+func encodeChunk(id queue.ID, level uint8, all []rawMessage, b []byte) movedChunk {
+	k := chunkKey{queue: id, level: level, first: all[0].seq, last: all[len(all)-1].seq, count: uint32(len(all)), minTime: all[0].published}
+	size := headerBytes + 64 + 60*len(all)
+	for i := range all {
+		m := &all[i]
+		size += m.length
+		k.bytes += uint32(m.payload)
+		k.minTime = min(k.minTime, m.published)
+		if m.expiry != 0 && (k.minExpiry == 0 || m.expiry < k.minExpiry) {
+			k.minExpiry = max(m.expiry, 1)
+		}
+	}
+	k.minTime = max(k.minTime, 0)
+	c := movedChunk{key: k, seqs: make([]uint64, 0, len(all))}
+	v := append(make([]byte, 0, size), make([]byte, headerBytes)...)
+	v = binary.AppendUvarint(v, uint64(k.minTime))
+	v = append(v, 1)
+	v = binary.AppendUvarint(v, uint64(id))
+	v = binary.AppendUvarint(v, uint64(level))
+	v = binary.AppendUvarint(v, k.first)
+	v = binary.AppendUvarint(v, uint64(len(all)))
+	seq := k.first
+	for i := range all {
+		m := &all[i]
+		v = binary.AppendUvarint(v, m.seq-seq)
+		v = binary.AppendVarint(v, int64(min(i, 1)))
+		v = appendRefFlags(v, &m.ref, k.minTime)
+		seq = m.seq
+		c.seqs = append(c.seqs, seq)
+	}
+	v = binary.AppendUvarint(v, uint64(len(all)))
+	for i := range all {
+		m := &all[i]
+		v = binary.AppendUvarint(v, uint64(m.length))
+		v = binary.AppendUvarint(v, uint64(m.payload))
+		v = binary.AppendVarint(v, m.published-k.minTime)
+		v = append(v, 0)
+		v = binary.BigEndian.AppendUint32(v, m.crc)
+	}
+	c.dirEnd = len(v)
+	for i := range all {
+		m := &all[i]
+		v = append(v, b[m.offset:m.offset+m.length]...)
+	}
+	c.value = v
+	return c
+}
+
+func appendRefFlags(b []byte, r *ref, base int64) []byte {
+	flags := byte(0)
+	if r.redelivered {
+		flags |= refRedelivered
+	}
+	if r.expiry != 0 {
+		flags |= refExpires
+	}
+	b = append(b, flags)
+	if r.expiry != 0 {
+		b = binary.AppendVarint(b, r.expiry-base)
+	}
+	return b
+}
+
+// errFixed is why a record is not moved.
+var errFixed = errors.New("the record has bodies that are not moved")
+
+// sharedFloor is how large a body is that is not copied to the chunks of several queues:
+// its journal record stays.
+const sharedFloor = 64 << 10
+
+// build reads what a move takes along and makes its chunks. None are made of messages of
+// which none is alive or can be read.
+func (f *fetcher) build(m *move) error {
+	w := f.d.views.take()
+	if w == nil {
+		return ErrClosed
+	}
+	defer f.d.views.release(w)
+	var all []rawMessage
+	var bodies []byte
+	for i := range m.from {
+		p := &m.from[i]
+		n, bytes := len(all), len(bodies)
+		var broken []brokenBody
+		err := w.get(p.record.appendKey(nil), func(b []byte) error {
+			all, bodies, broken = all[:n], bodies[:bytes], broken[:0]
+			rec, err := f.directory(p.record, b)
+			if err != nil {
+				return err
+			}
+			f.wanted(rec, p)
+			for j := range f.refs {
+				r := &f.refs[j]
+				e := rec.bodies[r.body]
+				if e.aside && f.anything {
+					broken = append(broken, brokenBody{r.seq, damaged("its body is kept apart")})
+					continue
+				}
+				if e.aside || !f.anything && e.payload >= sharedFloor && rec.shares(r.body) {
+					return errFixed
+				}
+				body := b[e.offset : e.offset+e.length]
+				if got := crc32.Checksum(body, castagnoli); got != e.crc {
+					broken = append(broken, brokenBody{r.seq, damaged("checksum %08x instead of %08x", got, e.crc)})
+					continue
+				}
+				e.offset = len(bodies)
+				bodies = append(bodies, body...)
+				all = append(all, rawMessage{*r, e, p.record})
+			}
+			if len(broken) > 0 {
+				return broken[0].err
+			}
+			return nil
+		})
+		if err = f.blame(w, p, err, broken); err != nil {
+			return err
+		}
+	}
+	m.cut(all, bodies)
+	return nil
+}
+
+// blame tells of damage that was met, and returns why the move cannot go on.
+func (f *fetcher) blame(w *view, p *piece, err error, broken []brokenBody) error {
+	x := f.d.index
+	var d damage
+	var newer *newerError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errFixed) || errors.As(err, &newer):
+		x.mu.Lock()
+		x.fix(p.record)
+		x.mu.Unlock()
+		return err
+	case errors.Is(err, errGone):
+		if p.record.group <= w.group && x.needs(p.record) {
+			f.d.reportRecord(p, err)
+		}
+		return err
+	case len(broken) > 0 && errors.As(err, &d):
+		// The rest goes along. The damaged record is kept for a repair.
+		for _, b := range broken {
+			f.d.reportBody(p, b.seq, b.err)
+		}
+		return nil
+	case errors.As(err, &d):
+		f.d.reportRecord(p, err)
+	}
+	return err
+}
+
+// needs tells whether a record should be on disk.
+func (x *index) needs(r *stored) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return !r.buried
+}
+
+// shares tells whether more than one reference has a body.
+func (r *record) shares(body int) bool {
+	n := 0
+	for i := range r.sections {
+		for j := range r.sections[i].refs {
+			if r.sections[i].refs[j].body == body {
+				if n++; n > 1 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// cut makes the chunks, of about the same size.
+func (m *move) cut(all []rawMessage, bodies []byte) {
+	total := 0
+	for i := range all {
+		total += all[i].payload
+	}
+	parts := max(1, (total+chunkBytes-1)/chunkBytes, (len(all)+chunkMessages-1)/chunkMessages)
+	size, messages := total/parts, (len(all)+parts-1)/parts
+	start, sum := 0, 0
+	for i := range all {
+		n := all[i].payload
+		if i > start && (sum+n > chunkBytes || sum >= size || i-start >= messages) {
+			m.chunks = append(m.chunks, encodeChunk(m.queue, m.level, all[start:i], bodies))
+			start, sum = i, 0
+		}
+		sum += n
+	}
+	if start < len(all) {
+		m.chunks = append(m.chunks, encodeChunk(m.queue, m.level, all[start:], bodies))
+	}
+}
+
+// current tells whether anything is alive of a move's pieces, and all of that is where it
+// was when the move was made.
+func (x *index) current(m *move) bool {
+	lv := x.find(m.queue, m.level)
+	if lv == nil {
+		return false
+	}
+	first, last := m.from[0].First, m.from[len(m.from)-1].Last
+	n, live := 0, false
+	for i := lv.search(first); i < len(lv.sections) && lv.sections[i].first <= last; i++ {
+		s := &lv.sections[i]
+		if s.left == 0 {
+			continue
+		}
+		for n < len(m.from) && (m.from[n].record != s.record || m.from[n].First != s.first) {
+			n++ // settled meanwhile
+		}
+		if n == len(m.from) {
+			return false
+		}
+		live = true
+	}
+	return live
+}
+
+// writeMoves adds the chunks of moves to the transaction. A move whose messages are
+// somewhere else by now, or whose queue was dropped, is given up. The index learns of the
+// chunks before they commit (S-20) and takes them for the places afterwards (S-21).
+func (d *disk) writeMoves(moves []*move) error {
+	for _, m := range moves {
+		if !d.wants(m) {
+			m.chunks = nil
+			continue
+		}
+		room := operation{key: make([]byte, chunkKeyBytes), value: padding[:]}
+		if !d.tx.fits(slices.Repeat([]operation{room}, len(m.chunks))) {
+			if err := d.tx.commit(); err != nil {
+				return err
+			}
+		}
+		group := d.group + 1
+		var ops []operation
+		for i := range m.chunks {
+			c := &m.chunks[i]
+			c.key.group = group
+			sealRecord(c.value, group, c.dirEnd, 0)
+			ops = append(ops, operation{key: d.tx.bytesOf(func(b []byte) []byte { return appendChunkKey(b, &c.key) }), value: c.value})
+		}
+		d.expect(m)
+		d.tx.add(ops)
+	}
+	return nil
+}
+
+func (d *disk) wants(m *move) bool {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	return len(m.chunks) > 0 && d.index.current(m)
+}
+
+// expect makes the chunks of a move known before they are written.
+func (d *disk) expect(m *move) {
+	d.index.mu.Lock()
+	defer d.index.mu.Unlock()
+	for i := range m.chunks {
+		d.index.coming[m.chunks[i].key] = struct{}{}
+	}
+}
+
+// moved changes the places of what was moved, which is on disk now. What was settled
+// since the chunk was made is settled there.
+func (x *index) moved(m *move) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range m.chunks {
+		delete(x.coming, m.chunks[i].key)
+	}
+	lv := x.find(m.queue, m.level)
+	if lv == nil || len(m.chunks) == 0 {
+		return
+	}
+	first, last := m.from[0].First, m.from[len(m.from)-1].Last
+	start := lv.search(first)
+	end := start
+	for end < len(lv.sections) && lv.sections[end].first <= last {
+		end++
+	}
+	var fresh []stretch
+	for i := range m.chunks {
+		if s := x.newStretch(lv, &m.chunks[i]); s.left > 0 {
+			fresh = append(fresh, s)
+		} else {
+			x.bury(s.record)
+		}
+	}
+	for i := start; i < end; i++ {
+		x.vacate(lv, &lv.sections[i])
+	}
+	lv.sections = slices.Replace(lv.sections, start, end, fresh...)
+	lv.changed = true
+}
+
+// newStretch is what is alive of a chunk.
+func (x *index) newStretch(lv *levelIndex, c *movedChunk) stretch {
+	k := c.key
+	r := &stored{group: k.group, written: k.minTime, bytes: int64(len(c.value)), refs: int(k.count), chunk: &k}
+	s := stretch{record: r, first: k.first, last: k.last, bytes: int64(k.bytes), count: k.count, left: k.count}
+	for i, seq := range c.seqs {
+		if lv.alive(seq) {
+			continue
+		}
+		if s.members == nil && !s.dense() {
+			s.setMembers(c.seqs)
+		} else if s.members == nil {
+			s.members = &members{}
+		}
+		if s.members.gone == nil {
+			s.members.gone = make([]uint64, (s.count+63)/64)
+		}
+		s.members.gone[i/64] |= 1 << (i % 64)
+		s.left--
+	}
+	r.live = int(s.left)
+	return s
+}
+
+// vacate takes what is left of a stretch off its record.
+func (x *index) vacate(lv *levelIndex, s *stretch) {
+	if s.left == 0 {
+		lv.settled--
+		return
+	}
+	s.record.live -= int(s.left)
+	if s.record.chunk == nil {
+		lv.journal--
+		x.journal.stretches--
+	}
+	if s.record.live == 0 {
+		x.bury(s.record)
+	}
+}
