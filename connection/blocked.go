@@ -7,11 +7,15 @@ import "github.com/leveretmq/leveret/amqp"
 // that it is blocked: connection.blocked goes out and nothing more is read, acknowledgements
 // and declarations included, until no alarm is on any more (RES-2). Deliveries and heartbeats
 // still go to it.
+//
+// One thing is listened for, as far as the server has room for what comes before it:
+// connection.close. A client that wants to leave would otherwise wait for the end of the
+// alarm. What it said before is done first, as ever (C-30).
 
 // sentContent blocks the connection if there is an alarm. It is called for each message that
 // is complete.
 func (c *Connection) sentContent() {
-	if c.b.Alarms().Block() {
+	if c.b.Alarms().Block() && !c.leaving {
 		c.blocked = true
 	}
 }
@@ -19,7 +23,7 @@ func (c *Connection) sentContent() {
 // remainsBlocked tells the client when it is blocked and when it is not any more, each once
 // (C-34), and reports which it is.
 func (c *Connection) remainsBlocked() bool {
-	if c.state != running {
+	if c.state != running || c.leaving {
 		c.blocked = false // only the end of the conversation is left to hear
 		return false
 	}
@@ -37,6 +41,28 @@ func (c *Connection) remainsBlocked() bool {
 		c.send(0, &amqp.ConnectionUnblocked{})
 	}
 	return c.blocked
+}
+
+// takesLeave reports whether the connection is blocked and its client has asked for its end
+// among b, the frames that wait.
+func (c *Connection) takesLeave(b []byte) bool {
+	if !c.blocked {
+		return false
+	}
+	for {
+		f, n, err := amqp.ParseFrame(b, c.frameSize)
+		if n == 0 || err != nil {
+			return false
+		}
+		if f.Type == amqp.FrameMethod && f.Channel == 0 {
+			class, method := f.MethodID()
+			if class == amqp.ClassConnection && method == amqp.MethodConnectionClose {
+				c.leaving = true
+				return true
+			}
+		}
+		b = b[n:]
+	}
 }
 
 // Blocked reports whether the connection is not read because of an alarm. What its client

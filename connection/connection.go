@@ -14,7 +14,8 @@ import (
 )
 
 // ErrSuspended is what Feed returns when the connection is not to be read until
-// Options.Ready was called. What Feed did not take is fed again then.
+// Options.Ready was called. What Feed did not take is fed again then. A connection that is
+// Blocked may also be fed again when there is more.
 var ErrSuspended = errors.New("connection waits for a commit, for its client to read or for an alarm to end")
 
 // ErrEnded is what Feed and Tick return when the conversation is over: what is in the
@@ -60,6 +61,7 @@ type Connection struct {
 	overfull  bool // our own answers have filled the buffer
 	blocked   bool // it has published while an alarm is on, and is not read
 	toldSo    bool // connection.blocked was sent, or would have been
+	leaving   bool // its client has said goodbye while it was blocked
 	// Scratch space of settlements.
 	taken     []delivered
 	positions []queue.Position
@@ -158,7 +160,10 @@ func (c *Connection) Feed(now time.Time, b []byte) (n int, err error) {
 	c.spoke = c.spoke || n < len(b)
 	for {
 		if err := c.suspended(); err != nil {
-			return n, err
+			if !c.takesLeave(b[n:]) {
+				return n, err
+			}
+			continue
 		}
 		if c.state >= deaf {
 			return len(b), c.ending()

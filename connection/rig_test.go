@@ -131,7 +131,7 @@ func (r *rig) accept(opts Options) *rigConn {
 // send feeds octets and works off what follows from them.
 func (k *rigConn) send(b []byte) {
 	k.in = append(k.in, b...)
-	if !k.suspended {
+	if !k.suspended || k.c.Blocked() {
 		k.feed()
 	}
 	k.r.settle()

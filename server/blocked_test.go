@@ -57,7 +57,7 @@ func TestBlockedPublisherStaysAlive(t *testing.T) {
 			s.b.SetAlarm(broker.DiskAlarm, false)
 		}()
 		ended := readFrames(c, h.frame)
-		if got := h.at("connection.blocked"); got != 0 {
+		if got := h.at("connection.blocked{"); got != 0 {
 			t.Errorf("connection.blocked came at %v, want 0 s", got)
 		}
 		if got := h.at("connection.unblocked"); got != time.Minute {
@@ -121,7 +121,7 @@ func TestShutdownDoesNotWaitForAnAlarm(t *testing.T) {
 			t.Errorf("shutdown took %v", took)
 		}
 		for i := range 2 {
-			if hs[i].at("connection.blocked") != 0 || hs[i].at("connection.close{reply_code=320") < 0 || hs[i].at("connection.unblocked") >= 0 {
+			if hs[i].at("connection.blocked{") != 0 || hs[i].at("connection.close{reply_code=320") < 0 || hs[i].at("connection.unblocked") >= 0 {
 				t.Errorf("client %d heard %q", i, hs[i].what)
 			}
 		}
@@ -156,5 +156,59 @@ func TestBlockedConnectionCanBeEnded(t *testing.T) {
 		if h.at("closed by an operator") != 0 {
 			t.Errorf("got %q", h.what)
 		}
+	})
+}
+
+// TestClientThatLeavesWhileBlocked is let go when it says so, and missed when it does not.
+func TestClientThatLeavesWhileBlocked(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.b.SetAlarm(broker.DiskAlarm, true)
+		polite, rude := connect(), connect()
+		go say(polite, helloOf(0))
+		go say(rude, helloOf(0))
+		var h heard
+		blocked := make(chan struct{})
+		go readFrames(rude, func(string, time.Duration) {})
+		go func() {
+			<-blocked
+			say(polite, amqp.AppendMethod(nil, 0, &amqp.ConnectionClose{ReplyCode: 200}))
+		}()
+		readFrames(polite, func(frame string, after time.Duration) {
+			h.frame(frame, after)
+			switch {
+			case strings.Contains(frame, "connection.blocked{"):
+				close(blocked)
+			case strings.Contains(frame, "connection.close-ok"):
+				check(t, polite.Close())
+			}
+		})
+		if h.at("connection.close-ok") != 0 {
+			t.Errorf("got %q, want close-ok at once", h.what)
+		}
+		check(t, rude.Close())
+		synctest.Wait()
+		if !strings.Contains(log.String(), "client closed the socket") || len(s.b.Sessions()) != 0 {
+			t.Errorf("got %d connections left, and in the log\n%s", len(s.b.Sessions()), log)
+		}
+	})
+}
+
+// TestBlockedPublisherIsReadNoFurtherThanItsBuffer however much it has to say.
+func TestBlockedPublisherIsReadNoFurtherThanItsBuffer(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.b.SetAlarm(broker.DiskAlarm, true)
+		c := connect()
+		go readFrames(c, func(string, time.Duration) {})
+		check(t, c.SetWriteDeadline(time.Now().Add(time.Hour)))
+		octets := helloOf(0)
+		hello := len(octets)
+		for range 10_000 {
+			octets = amqp.AppendMethod(octets, 1, &amqp.BasicAck{DeliveryTag: 1})
+		}
+		n, err := c.Write(octets) // a pipe holds nothing
+		if err == nil || n > hello+2*smallRead {
+			t.Errorf("got %d bytes taken and %v, want no more than fit into the buffer", n-hello, err)
+		}
+		check(t, c.Close())
 	})
 }

@@ -41,6 +41,7 @@ type conn struct {
 	cutOnce   sync.Once
 	asked     atomic.Pointer[error] // why the connection is to end, once somebody wants it to
 	failure   atomic.Pointer[error] // why the socket was cut
+	listening atomic.Bool           // the reader waits for the socket and for ready
 	heartbeat atomic.Int64          // what the writer keeps to, in nanoseconds; 0 for none
 
 	// Of the reader.
@@ -66,7 +67,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.log = s.log.With().Str("conn", name).Logger()
 	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
 	o := s.opts.Connection
-	o.Ready = func() { poke(c.ready) }
+	o.Ready = c.resume
 	o.Stop = c.ask
 	o.Fail = c.fail
 	peer := connection.Peer{Name: name, Loopback: isLoopback(remote)}
@@ -203,7 +204,7 @@ func (c *conn) read() (err error) {
 			quiet = true
 			c.deadline = passed // to be set anew
 		case errors.Is(err, io.EOF):
-			return errors.New("client closed the socket")
+			return errGone
 		default:
 			return err
 		}
@@ -241,6 +242,9 @@ func (c *conn) untilIdle(now, next time.Time) time.Time {
 // errTimeUp stands for what the core has to say about it.
 var errTimeUp = errors.New("time is up")
 
+// errGone is what is wrong when a client ends without goodbye.
+var errGone = errors.New("client closed the socket")
+
 // passed is a deadline that makes a read return at once.
 var passed = time.Unix(1, 0)
 
@@ -255,8 +259,15 @@ func (c *conn) feed() error {
 		c.introduce()
 		switch {
 		case errors.Is(err, connection.ErrSuspended):
-			if c.core.Blocked() && c.asked.Load() != nil {
-				return nil // to be shut down; an alarm may last
+			if c.core.Blocked() {
+				if c.asked.Load() != nil {
+					return nil // to be shut down; an alarm may last
+				}
+				if err := c.waitBlocked(); err != nil {
+					return err
+				}
+				c.core.Waited()
+				continue
 			}
 			select {
 			case <-c.ready:
@@ -277,6 +288,50 @@ func (c *conn) feed() error {
 		c.core.Waited()
 	}
 	return nil
+}
+
+// waitBlocked waits until the core may go on, or has more to look at. As long as there is
+// room in the buffer what the client says is read, though not done, because it may be
+// goodbye; and a client that goes without a word is noticed.
+func (c *conn) waitBlocked() error {
+	if c.have == len(c.buf) {
+		select {
+		case <-c.ready:
+			return nil
+		case <-c.quit.Done():
+			return net.ErrClosed
+		}
+	}
+	c.listening.Store(true)
+	defer c.listening.Store(false)
+	c.deadline = passed // to be set anew
+	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	// Whoever pokes from here on makes the deadline pass.
+	select {
+	case <-c.ready:
+		return nil
+	default:
+	}
+	n, err := c.nc.Read(c.buf[c.have:])
+	c.have += n
+	var timeout net.Error
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return nil
+	case errors.Is(err, io.EOF):
+		return errGone
+	}
+	return err
+}
+
+// resume lets a core that is suspended be fed again. It may be called from any goroutine.
+func (c *conn) resume() {
+	poke(c.ready)
+	if c.listening.Load() && c.nc.SetReadDeadline(passed) != nil {
+		c.cut()
+	}
 }
 
 // size makes the buffer larger: when a frame does not fit, whose length was checked
