@@ -50,7 +50,8 @@ func (ch *Channel) settle(tag uint64, multiple bool, s settlement) error {
 }
 
 // recover puts everything that is out back into its queue, and may get it again
-// (ACK-10). There is no recover-ok for recover-async.
+// (ACK-10), after the answer as in RabbitMQ: a client knows that what comes before it is
+// not what it asked for. There is no recover-ok for recover-async.
 func (ch *Channel) recover(requeue bool, ok amqp.Method) error {
 	if !requeue {
 		return amqp.NotImplemented("requeue=false")
@@ -60,11 +61,11 @@ func (ch *Channel) recover(requeue bool, ok amqp.Method) error {
 	ch.makeRoom(taken)
 	ch.mu.Unlock()
 	ch.c.keepTaken(taken)
-	ch.apply(taken, settlement{rejected: true, requeue: true})
-	ch.resumeStarved()
 	if ok != nil {
 		ch.c.send(ch.id, ok)
 	}
+	ch.apply(taken, settlement{rejected: true, requeue: true})
+	ch.resumeStarved()
 	return nil
 }
 

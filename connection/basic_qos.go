@@ -28,7 +28,7 @@ func (ch *Channel) basicQos(m *amqp.BasicQos) error {
 	}
 	ch.window.limit = shared // global=false switches the shared window off (QOS-7)
 	ch.mu.Unlock()
-	ch.resumeStarved()
 	ch.c.send(ch.id, &amqp.BasicQosOk{})
+	ch.resumeStarved() // after the answer, as consume-ok precedes what it brings about
 	return nil
 }

@@ -2,6 +2,7 @@ package connection
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -245,6 +246,8 @@ func (c *Connection) frame(f amqp.Frame) {
 	case f.Channel == 0:
 		c.connectionFrame(f)
 	case c.state == closing:
+	case c.state < opening: // a client that has not logged in is not told (W-27)
+		c.fallSilent(fmt.Errorf("frame of channel %d in connection state %v", f.Channel, c.state))
 	case c.state != running:
 		c.raise(nil, amqp.ChannelError("unexpected method in connection state %v", c.state).OnNone())
 	default:
