@@ -21,16 +21,21 @@ const (
 // small file system, on one in memory, and where room cannot be set aside.
 func (s *Store) RestoreBallast(keep int64) (made bool, err error) {
 	d, ok := s.backend.(*disk)
-	if !ok || s.ballast == 0 || s.Err() != nil {
+	if !ok || s.ballast == 0 {
 		return false, nil
+	}
+	select {
+	case <-s.failed:
+		return false, nil // there are other worries
+	default:
 	}
 	file := filepath.Join(d.dir, ballastName)
 	old := int64(0)
 	switch info, err := os.Stat(file); {
-	case err == nil && info.Size() == s.ballast:
-		return false, nil
 	case err == nil:
-		old = info.Size() // it was to have another size
+		if old = info.Size(); old == s.ballast {
+			return false, nil
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("look at the ballast: %w", err)
 	}
@@ -46,7 +51,7 @@ func (s *Store) RestoreBallast(keep int64) (made bool, err error) {
 	if err := makeBallast(file, s.ballast); err != nil {
 		if errors.Is(err, errors.ErrUnsupported) {
 			s.ballast = 0
-			return false, nil
+			err = nil
 		}
 		return false, err
 	}

@@ -71,11 +71,12 @@ func (r *stored) problem(kind string, err error) Problem {
 // report counts a problem, logs it, and tells whoever checks the store.
 func (d *disk) report(p Problem) {
 	d.stats.damaged.Add(1)
-	e := d.zero.Error().Str("kind", p.Kind).Str("key", p.Key)
+	line := d.zero.With().Str("kind", p.Kind).Str("key", p.Key)
 	if p.Queue != 0 {
-		e = e.Uint64("queue", uint64(p.Queue)).Uint8("level", p.Level).Uint64("seq", p.Seqs.First).Uint64("last", p.Seqs.Last)
+		line = line.Uint64("queue", uint64(p.Queue)).Uint8("level", p.Level).Uint64("seq", p.Seqs.First).Uint64("last", p.Seqs.Last)
 	}
-	e.Str("damage", p.Reason).Msg("messages are damaged and not served")
+	log := line.Logger()
+	log.Error().Str("damage", p.Reason).Msg("messages are damaged and not served")
 	if d.onProblem != nil {
 		d.onProblem(p)
 	}

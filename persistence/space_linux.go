@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -18,7 +19,7 @@ func SpaceOf(dir string) (Space, error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return Space{}, fmt.Errorf("ask for the room in %s: %w", dir, err)
 	}
-	size := int64(st.Bsize)
+	size := int64(st.Bsize) //nolint:unconvert // it is not 64 bits long on every machine
 	return Space{
 		Free:   int64(st.Bavail) * size,
 		Total:  int64(st.Blocks) * size,
@@ -33,7 +34,7 @@ func allocate(f interface{ Fd() uintptr }, size int64) error {
 
 func ignoringEINTR(f func() error) error {
 	for {
-		if err := f(); err != syscall.EINTR {
+		if err := f(); !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 	}

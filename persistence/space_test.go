@@ -83,11 +83,15 @@ func TestRoomToOpenIsLessOnASmallDisk(t *testing.T) {
 }
 
 func TestStoreInMemoryIsWarnedAbout(t *testing.T) { // E11
-	dir, err := os.MkdirTemp("/dev/shm", "leveret")
+	dir, err := os.MkdirTemp("/dev/shm", "leveret") //nolint:usetesting // it has to be in memory
 	if err != nil {
 		t.Skipf("SKIPPED: no tmpfs: %v", err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	if space, err := SpaceOf(dir); err != nil || !space.Memory {
 		t.Skipf("SKIPPED: /dev/shm is no tmpfs: %+v, %v", space, err)
 	}

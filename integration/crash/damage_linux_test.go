@@ -79,7 +79,7 @@ func TestDamagedFiles(t *testing.T) {
 		must(t, c.publish(200, time.Minute))
 		c.close()
 		if life < 2 {
-			_, err = original.terminate(stopLimit)
+			_, err = original.terminate()
 			must(t, err)
 		} else {
 			must(t, original.kill())

@@ -19,7 +19,6 @@ var (
 
 const (
 	startLimit = 15 * time.Second // of a broker with the data of a few rounds
-	stopLimit  = 15 * time.Second // 10 of them are for clients that do not answer
 	judgeEvery = 20               // rounds; the logs are kept in memory until then
 )
 
@@ -41,7 +40,7 @@ func TestStopLoop(t *testing.T) {
 	rounds := rounds(3)
 	l.clean = true
 	l.end = func() {
-		took, err := l.process.terminate(stopLimit)
+		took, err := l.process.terminate()
 		l.check(err, "stop")
 		l.slowestStop = max(l.slowestStop, took)
 	}

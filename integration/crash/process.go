@@ -72,7 +72,7 @@ func (p *process) launch() error {
 }
 
 // start begins a life and returns when AMQP clients are served, and how long that took. A
-// start that takes longer than limit, or that ends by itself, is an error.
+// start that takes longer than stopLimit, or that ends by itself, is an error.
 func (p *process) start(limit time.Duration) (time.Duration, error) {
 	begin := time.Now()
 	if err := p.launch(); err != nil {
@@ -121,9 +121,13 @@ func (p *process) alive() bool {
 // forget empties the log, so that the last words are those of the lives to come.
 func (p *process) forget() error { return os.WriteFile(p.logName(), nil, 0o600) }
 
+// stopLimit is how long a broker may take to stop; 10 s of it are for clients that do not
+// answer.
+const stopLimit = 15 * time.Second
+
 // terminate ends the life with SIGTERM, and returns how long that took. It is an error when
-// the broker was dead already, takes longer than limit, or ends with a status other than 0.
-func (p *process) terminate(limit time.Duration) (time.Duration, error) {
+// the broker was dead already, takes longer than stopLimit, or ends with a status other than 0.
+func (p *process) terminate() (time.Duration, error) {
 	select {
 	case <-p.ended:
 		return 0, fmt.Errorf("the broker ended by itself: %v\n%s", p.cmd.ProcessState, p.lastWords())
@@ -135,8 +139,8 @@ func (p *process) terminate(limit time.Duration) (time.Duration, error) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(limit):
-		return 0, fmt.Errorf("the broker is still there %v after SIGTERM\n%s", limit, p.lastWords())
+	case <-time.After(stopLimit):
+		return 0, fmt.Errorf("the broker is still there %v after SIGTERM\n%s", stopLimit, p.lastWords())
 	}
 	if !p.cmd.ProcessState.Success() {
 		return 0, fmt.Errorf("the broker ended after SIGTERM with %v\n%s", p.cmd.ProcessState, p.lastWords())

@@ -25,7 +25,7 @@ func TestStorageThatIsTakenAway(t *testing.T) {
 		p.data = filepath.Join(v.dir, "data")
 		w, c := startFilled(t, p, 100)
 		c.close()
-		_, err := p.terminate(stopLimit)
+		_, err := p.terminate()
 		must(t, err)
 		filler := fill(t, v)
 		outcome := startsOrExplains(t, p, w)
@@ -184,7 +184,7 @@ func TestSignals(t *testing.T) {
 			defer close(ended)
 			_ = c.publish(1<<30, time.Minute) // until the broker is gone
 		}()
-		took, err := p.terminate(stopLimit)
+		took, err := p.terminate()
 		must(t, err)
 		<-ended
 		whole(t, p, w)
