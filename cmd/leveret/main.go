@@ -50,6 +50,7 @@ func command() *cobra.Command {
 		validateCommand(),
 		healthcheckCommand(),
 		benchCommand(),
+		storeCommand(),
 		versionCommand(),
 	)
 	return root
