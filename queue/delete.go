@@ -35,7 +35,7 @@ func (q *Queue) dropReady(out *Effects) {
 				break
 			}
 			e := q.slots.at(r.slot).entry
-			lv.returned.pop()
+			lv.returned.heap.pop()
 			q.slots.put(r.slot)
 			q.dropped(lv, &e, out)
 		}
@@ -47,6 +47,7 @@ func (q *Queue) dropReady(out *Effects) {
 	}
 }
 
+// dropped ends a message that was ready and is in no list any more.
 func (q *Queue) dropped(lv *level, e *entry, out *Effects) {
 	q.leftReady(lv, e.size)
 	q.unindex(e)
@@ -103,7 +104,7 @@ func (q *Queue) forget(out *Effects) {
 		}
 		p.trim()
 		lv.ready, lv.back, lv.runs, lv.skips = ready{}, ready{}, runs{}, nil
-		lv.returned, lv.count, lv.settled, lv.dirty = nil, 0, nil, false
+		lv.returned, lv.count, lv.settled, lv.dirty = returned{}, 0, nil, false
 		lv.reading.stale = true
 	}
 	q.slots, q.deadlines = slots{}, deadlines{}

@@ -54,13 +54,8 @@ func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, out *Effe
 		q.totals.DeliveredNoAck++
 		q.countRedelivery(e)
 		gone := *e
-		lv.remove(slot)
-		q.leftReady(lv, gone.size)
-		q.unindex(&gone)
+		q.takeOut(lv, &gone, slot)
 		q.settle(lv, &gone, out)
-		if slot != noSlot {
-			q.slots.put(slot)
-		}
 		q.rotate(c)
 		return true
 	}
@@ -80,6 +75,17 @@ func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, out *Effe
 	q.take(lv, slot, i, c)
 	q.rotate(c)
 	return true
+}
+
+// takeOut takes the ready message that first returned, of which e is a copy, out of its
+// level and its slot.
+func (q *Queue) takeOut(lv *level, e *entry, slot uint32) {
+	lv.remove(slot)
+	q.leftReady(lv, e.size)
+	q.unindex(e)
+	if slot != noSlot {
+		q.slots.put(slot)
+	}
 }
 
 // take moves a ready message to slot i as out with c.
@@ -161,13 +167,8 @@ func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left i
 	if noAck {
 		q.totals.GetNoAck++
 		gone := *e
-		lv.remove(slot)
-		q.leftReady(lv, gone.size)
-		q.unindex(&gone)
+		q.takeOut(lv, &gone, slot)
 		q.settle(lv, &gone, out)
-		if slot != noSlot {
-			q.slots.put(slot)
-		}
 	} else {
 		q.totals.GetAck++
 		i := slot

@@ -23,7 +23,7 @@ type deadline struct {
 // front of the queue to its end. With one time to live for all, the front is always the
 // next to expire and nothing is kept here.
 type deadlines struct {
-	heap []deadline
+	heap heap[deadline]
 	live int // elements that are not stale
 }
 
@@ -73,7 +73,7 @@ func (q *Queue) unindex(e *entry) {
 // before they were due leave nothing behind.
 func (q *Queue) sweepDeadlines() {
 	old := q.deadlines
-	q.deadlines = deadlines{heap: make([]deadline, 0, 2*old.live)}
+	q.deadlines = deadlines{heap: make(heap[deadline], 0, 2*old.live)}
 	for _, d := range old.heap {
 		if d.slot == runSlot {
 			if lv := &q.levels[d.level]; lv.runs.due(d) {
@@ -174,7 +174,7 @@ func (q *Queue) expireFront(lv *level, ms int64, left int, now time.Time, out *E
 func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) int {
 	for h := &q.deadlines; left > 0 && len(h.heap) > 0 && h.heap[0].at <= ms; left-- {
 		d := h.heap[0]
-		h.pop()
+		h.heap.pop()
 		lv := &q.levels[d.level]
 		if d.slot == runSlot {
 			q.expireRun(lv, d)
@@ -244,38 +244,9 @@ func (q *Queue) askTimer(out *Effects) {
 	}
 }
 
+func (d deadline) before(other deadline) bool { return d.at < other.at }
+
 func (h *deadlines) push(d deadline) {
 	h.live++
-	h.heap = append(h.heap, d)
-	s := h.heap
-	for i := len(s) - 1; i > 0; {
-		p := (i - 1) / 2
-		if s[p].at <= s[i].at {
-			break
-		}
-		s[p], s[i] = s[i], s[p]
-		i = p
-	}
-}
-
-func (h *deadlines) pop() {
-	s := h.heap
-	n := len(s) - 1
-	s[0] = s[n]
-	s = s[:n]
-	for i := 0; ; {
-		c := 2*i + 1
-		if c >= n {
-			break
-		}
-		if c+1 < n && s[c+1].at < s[c].at {
-			c++
-		}
-		if s[i].at <= s[c].at {
-			break
-		}
-		s[i], s[c] = s[c], s[i]
-		i = c
-	}
-	h.heap = s
+	h.heap.push(d)
 }

@@ -42,12 +42,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 
 // killReady takes a ready message, the one first returned, out of its level and ends it.
 func (q *Queue) killReady(lv *level, e entry, slot uint32, why Reason, now time.Time, out *Effects) {
-	lv.remove(slot)
-	q.leftReady(lv, e.size)
-	q.unindex(&e)
-	if slot != noSlot {
-		q.slots.put(slot)
-	}
+	q.takeOut(lv, &e, slot)
 	q.kill(lv, &e, why, now, out)
 }
 

@@ -175,22 +175,31 @@ func (lv *level) runOf(b *block) (run Run, ok bool) {
 }
 
 // forgetBlock lets the bodies of a block go. What was removed from its middle and is not
-// settled is leaving; it must not be taken for ready when the run is read.
+// settled is leaving.
 func (q *Queue) forgetBlock(lv *level, b *block, out *Effects) {
 	for i := b.lo; i < b.hi; i++ {
 		e := &b.entries[i]
 		if e.msg == nil {
-			if e.seq != 0 && !lv.acks.has(e.seq) {
-				if lv.skips == nil {
-					lv.skips = make(map[uint64]struct{})
-				}
-				lv.skips[e.seq] = struct{}{}
+			if e.seq != 0 {
+				lv.skipUnlessSettled(e.seq)
 			}
 			continue
 		}
 		q.release(e, out)
 		q.unindex(e)
 	}
+}
+
+// skipUnlessSettled keeps a message that is leaving from being taken for ready when the run
+// around it is read.
+func (lv *level) skipUnlessSettled(seq uint64) {
+	if lv.acks.has(seq) {
+		return
+	}
+	if lv.skips == nil {
+		lv.skips = make(map[uint64]struct{})
+	}
+	lv.skips[seq] = struct{}{}
 }
 
 // dropBlock takes the block at place i, the first or the last in use, out of the list.

@@ -169,7 +169,7 @@ func (q *Queue) loadReturned(lv *level, first uint64) {
 		for i := range found {
 			bodies[found[i].Seq] = &found[i]
 		}
-		for _, x := range lv.returned {
+		for _, x := range lv.returned.heap {
 			sl := q.slots.in(slotReturned, Position{Seq: x.seq, Slot: x.slot, Level: lv.number})
 			if sl == nil || sl.entry.msg != nil || x.seq < r.First || x.seq > r.Last {
 				continue
@@ -182,9 +182,7 @@ func (q *Queue) loadReturned(lv *level, first uint64) {
 			// Damaged: it can not be delivered any more.
 			e := sl.entry
 			q.slots.put(x.slot)
-			q.leftReady(lv, e.size)
-			q.unindex(&e)
-			q.settle(lv, &e, out)
+			q.dropped(lv, &e, out)
 		}
 	})
 }
@@ -229,11 +227,8 @@ func (q *Queue) expireRun(lv *level, d deadline) {
 			e := dead[j]
 			q.keep(e.msg, out)
 			q.kill(lv, &e, Expired, now, out)
-			if left.Count > 0 && !lv.acks.has(e.seq) {
-				if lv.skips == nil {
-					lv.skips = make(map[uint64]struct{})
-				}
-				lv.skips[e.seq] = struct{}{}
+			if left.Count > 0 {
+				lv.skipUnlessSettled(e.seq)
 			}
 		}
 	})

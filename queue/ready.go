@@ -114,7 +114,7 @@ func (lv *level) remove(slot uint32) {
 	if slot == noSlot {
 		lv.ready.pop()
 	} else {
-		lv.returned.pop()
+		lv.returned.heap.pop()
 	}
 }
 
@@ -283,61 +283,25 @@ func (r *ready) count(b *block) {
 
 // returned is a heap of messages that came back, smallest sequence number first. They
 // live in their slots; an element whose slot has moved on is stale and skipped.
-type returned []returnedEntry
+type returned struct{ heap heap[returnedEntry] }
 
 type returnedEntry struct {
 	seq  uint64
 	slot uint32
 }
 
-func (h *returned) push(x returnedEntry) {
-	*h = append(*h, x)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		p := (i - 1) / 2
-		if s[p].seq <= s[i].seq {
-			break
-		}
-		s[p], s[i] = s[i], s[p]
-		i = p
-	}
-}
+func (x returnedEntry) before(other returnedEntry) bool { return x.seq < other.seq }
 
 // first returns the smallest element that is still returned.
-func (h *returned) first(s *slots) (returnedEntry, bool) {
-	for len(*h) > 0 {
-		x := (*h)[0]
+func (r *returned) first(s *slots) (returnedEntry, bool) {
+	for len(r.heap) > 0 {
+		x := r.heap[0]
 		if sl := s.get(x.slot); sl != nil && sl.state == slotReturned && sl.entry.seq == x.seq {
 			return x, true
 		}
-		h.pop()
+		r.heap.pop()
 	}
 	return returnedEntry{}, false
-}
-
-func (h *returned) pop() {
-	s := *h
-	n := len(s) - 1
-	s[0] = s[n]
-	s = s[:n]
-	for i := 0; ; {
-		c := 2*i + 1
-		if c >= n {
-			break
-		}
-		if c+1 < n && s[c+1].seq < s[c].seq {
-			c++
-		}
-		if s[i].seq <= s[c].seq {
-			break
-		}
-		s[i], s[c] = s[c], s[i]
-		i = c
-	}
-	*h = s
-	if n == 0 && cap(s) > 1024 {
-		*h = nil
-	}
 }
 
 // top is the highest level with something ready, or nil.

@@ -70,7 +70,7 @@ func (q *Queue) cameIn(sl *slot) {
 // comeBack makes the message in slot i ready again, where it was (ACK-6).
 func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
 	sl.state = slotReturned
-	lv.returned.push(returnedEntry{seq: sl.entry.seq, slot: i})
+	lv.returned.heap.push(returnedEntry{seq: sl.entry.seq, slot: i})
 	if sl.entry.expiry != 0 {
 		sl.entry.flags |= entryIndexed
 		q.deadlines.push(deadline{at: sl.entry.expiry, seq: sl.entry.seq, slot: i, level: lv.number})
