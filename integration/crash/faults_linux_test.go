@@ -36,7 +36,7 @@ func newTable(t *testing.T) *table {
 	return tab
 }
 
-// row runs one row of faults.md's catalogue: f does it to a broker that has not been started
+// row runs one row of the table: f does it to a broker that has not been started
 // yet, and says what came of it.
 func (tab *table) row(name, done string, f func(t *testing.T, p *process) (outcome string)) {
 	tab.t.Helper()
