@@ -204,6 +204,13 @@ func (d *disk) Read(id queue.ID, _ uint8, r queue.Range, done func([]queue.Resto
 	})
 }
 
+// Spill takes nothing: what is never stored stays in memory here.
+func (d *disk) Spill(_ queue.ID, _ uint8, _ []queue.Copy, done func(error)) {
+	d.reads = append(d.reads, func() { done(errors.New("nothing is kept")) })
+}
+
+func (d *disk) Forget(queue.Forgotten) {}
+
 func (d *disk) restored(id queue.ID) (queue.Restored, error) {
 	var r queue.Restored
 	level := queue.RestoredLevel{Head: 1, Next: 1}

@@ -81,6 +81,7 @@ func (b *Broker) account(now time.Time, out *queue.Effects) {
 	out.Memory = 0
 	if used > m.limit {
 		b.pageOut(now, out)
+		b.CarryOut(now, out) // there may be timers
 	}
 }
 

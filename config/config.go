@@ -116,7 +116,7 @@ type Store struct {
 	MaxUnstored Size `key:"max_unstored" min:"64KiB" max:"1GiB"`
 
 	// The bytes of messages that all queues together keep in memory. What goes beyond is on
-	// disk only, as long as it is there at all, and read again when it is needed. Each queue
+	// disk only, transient messages as well, and read again when it is needed. Each queue
 	// keeps 64KiB of its own. A size.
 	QueueMemory Size `key:"queue_memory" min:"1MiB" max:"1024GiB"`
 

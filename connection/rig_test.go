@@ -48,6 +48,13 @@ func (d *disk) Read(_ queue.ID, _ uint8, _ queue.Range, done func([]queue.Restor
 	d.waiting = append(d.waiting, func(err error) { done(nil, err) })
 }
 
+// Spill is the same.
+func (d *disk) Spill(_ queue.ID, _ uint8, _ []queue.Copy, done func(error)) {
+	d.waiting = append(d.waiting, func(error) { done(errors.New("nothing is kept")) })
+}
+
+func (d *disk) Forget(queue.Forgotten) {}
+
 func (d *disk) Barrier(c queue.Collector, done func(error)) {
 	d.dirty = append(d.dirty, c)
 	d.settled = append(d.settled, c)

@@ -31,6 +31,7 @@ type StoreStats struct {
 	Messages, Bytes      uint64
 	CommitTime           time.Duration // of all groups together
 	UnstoredBytes        int64
+	SpilledBytes         int64
 	Damaged              uint64 // records or messages that could not be read
 }
 

@@ -184,6 +184,7 @@ func TestEverythingIsCountedWhereItHappens(t *testing.T) { // PROM-3, PROM-4
 		"rabbitmq_queue_messages_bytes": 8, "rabbitmq_queue_messages_unacked_bytes": 8, "rabbitmq_queue_consumers": 1,
 		"rabbitmq_queue_messages_published_total": 8,
 		"leveret_store_unstored_bytes":            0,
+		"leveret_store_spilled_bytes":             0,
 	}
 	got := scrape(t, s.MetricsURL())
 	got.want(t, want)

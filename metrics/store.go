@@ -17,5 +17,6 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 	s.counter("leveret_store_message_bytes_total", "Bytes of messages committed, counted in each queue", st.Bytes)
 	s.put(prometheus.CounterValue, "leveret_store_commit_seconds_total", "Time that commits took together", st.CommitTime.Seconds(), nil)
 	s.gauge("leveret_store_unstored_bytes", "Bytes of messages that wait to be written to disk", float64(st.UnstoredBytes))
+	s.gauge("leveret_store_spilled_bytes", "Bytes on disk of messages that are never stored and have left memory", float64(st.SpilledBytes))
 	s.gauge("leveret_store_damaged_records", "Records or messages that could not be read when the store was opened", float64(st.Damaged))
 }

@@ -82,6 +82,7 @@ func (n *Node) metricsHandler(c config.Config, o Options, started time.Time) htt
 				Bytes:         s.Bytes,
 				CommitTime:    s.CommitTime,
 				UnstoredBytes: s.Unstored,
+				SpilledBytes:  s.Spilled,
 				Damaged:       s.Damaged,
 			}
 		},

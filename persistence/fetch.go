@@ -302,15 +302,18 @@ func (w *view) aside(where []byte, size int) ([]byte, error) {
 	return payload, nil
 }
 
-func (f *fetcher) intern(b []byte) string {
-	if s, ok := f.names[string(b)]; ok {
+func (f *fetcher) intern(b []byte) string { return interned(f.names, b) }
+
+// interned makes a string of b that it shares with all that are equal.
+func interned(names map[string]string, b []byte) string {
+	if s, ok := names[string(b)]; ok {
 		return s
 	}
-	if len(f.names) >= maxNames {
-		clear(f.names)
+	if len(names) >= maxNames {
+		clear(names)
 	}
 	s := string(b)
-	f.names[s] = s
+	names[s] = s
 	return s
 }
 

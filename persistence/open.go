@@ -81,6 +81,9 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 }
 
 func (d *disk) open() (*recovery, error) {
+	if err := removeSpills(d.dir); err != nil {
+		return nil, err
+	}
 	if err := makeRoom(d.dir, d.zero); err != nil {
 		return nil, err
 	}

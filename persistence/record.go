@@ -47,6 +47,7 @@ type encoder struct {
 	bodies []encodedBody
 	refs   []int // body of each put
 	aside  []asideBody
+	whole  bool // no body is put aside, however large
 }
 
 type encodedBody struct {
@@ -143,6 +144,9 @@ func (e *encoder) gatherBodies(puts []queue.StoredPut, nextID func() uint64) {
 		}
 		e.refs = append(e.refs, len(e.bodies))
 		e.bodies = append(e.bodies, newEncodedBody(m))
+		if e.whole {
+			e.bodies[len(e.bodies)-1].aside = false
+		}
 	}
 	if shared {
 		clear(e.index)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,7 @@ type Store struct {
 	whole atomic.Bool // something was done together since the last collection
 
 	reads   *reads
+	spills  *spills
 	reclaim atomic.Bool // room is to be given back
 
 	c committer // belongs to the committer's goroutine
@@ -111,7 +113,8 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.backend, s.id = d, d.schema.node
-	s.reads.source = d
+	s.spills.dir = filepath.Join(dir, spillDir)
+	s.reads.source = s.spills.source(d)
 	if o.Ballast == 0 {
 		if err := dropBallast(dir); err != nil {
 			s.log.Warn().Err(err).Msg("a ballast that is not wanted any more takes up room")
@@ -136,7 +139,7 @@ func NewMemory(o Options) *Store {
 	s := newStore(o)
 	m := newMemory()
 	s.backend = m
-	s.reads.source = m
+	s.reads.source = s.spills.source(m)
 	// It never fails: a system without entropy ends the process.
 	_, _ = rand.Read(s.id[:])
 	s.nextID.Store(1)
@@ -156,6 +159,7 @@ func newStore(o Options) *Store {
 		s.maximum = defaultMaxUnstored
 	}
 	s.reads = newReads(s.Err)
+	s.spills = newSpills("", o.Logger, &s.stats.damaged)
 	s.c.init(s)
 	return s
 }
@@ -229,6 +233,7 @@ func (s *Store) Close() error {
 		close(s.stopped)
 	}
 	s.reads.close()
+	s.spills.close()
 	err := s.backend.close()
 	if failure := s.Err(); failure != nil {
 		return errors.Join(failure, err)
@@ -457,6 +462,7 @@ type Stats struct {
 	CommitTime time.Duration
 	Committing time.Time
 	Unstored   int64  // bytes of messages that wait for the disk
+	Spilled    int64  // bytes of files that hold what is never stored
 	Damaged    uint64 // messages, or records of them, that could not be read
 }
 
@@ -476,6 +482,7 @@ func (s *Store) Stats() Stats {
 		Bytes:        c.bytes.Load(),
 		CommitTime:   time.Duration(c.commitNanos.Load()),
 		Unstored:     s.unstored.Load(),
+		Spilled:      s.spills.written.Load(),
 		Damaged:      c.damaged.Load(),
 	}
 	if ns := c.commitStart.Load(); ns != 0 {

@@ -44,6 +44,7 @@ func (q *Queue) dropReady(out *Effects) {
 			lv.ready.pop()
 			q.dropped(lv, &e, out)
 		}
+		q.forgetLeft(lv)
 	}
 }
 
@@ -106,6 +107,9 @@ func (q *Queue) forget(out *Effects) {
 		lv.ready, lv.back, lv.runs, lv.skips = ready{}, ready{}, runs{}, nil
 		lv.returned, lv.count, lv.settled, lv.dirty = returned{}, 0, nil, false
 		lv.reading.stale = true
+	}
+	if q.spills {
+		q.store.Forget(Forgotten{Queue: q.id, All: true})
 	}
 	q.slots, q.deadlines = slots{}, deadlines{}
 	q.weigh(-q.ram, out)

@@ -86,6 +86,7 @@ func (q *Queue) takeOut(lv *level, e *entry, slot uint32) {
 	if slot != noSlot {
 		q.slots.put(slot)
 	}
+	q.forgetLeft(lv)
 }
 
 // take moves a ready message to slot i as out with c.
@@ -94,6 +95,7 @@ func (q *Queue) take(lv *level, from, i uint32, c *consumer) {
 	lv.remove(from)
 	q.leftReady(lv, sl.entry.size)
 	q.unindex(&sl.entry)
+	q.forgetLeft(lv)
 	q.wentOut(lv, sl, c)
 }
 

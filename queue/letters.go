@@ -34,8 +34,9 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 			sl.entry.msg = nil
 			l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})
 		}
-	} else if q.durable {
+	} else {
 		lv.acks.set(e.seq)
+		q.forgetCopy(lv, e)
 	}
 	q.mail(l, out)
 }

@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand"
@@ -72,6 +72,8 @@ type model struct {
 	states   map[uint8]State
 	pages    map[uint8]map[uint64]Page
 	reads    []func()
+	copies   copies
+	spills   []func(error)
 	puts     bool // the queue enlisted
 	settled  bool
 }
@@ -140,9 +142,27 @@ func (m *model) Read(_ ID, level uint8, r Range, done func([]RestoredMessage, er
 				found = append(found, RestoredMessage{Seq: p.Seq, Expiry: put.Expiry, Message: put.Message})
 			}
 		}
-		slices.SortFunc(found, func(a, b RestoredMessage) int { return cmp.Compare(a.Seq, b.Seq) })
-		done(found, nil)
+		done(m.copies.read(found, level, r), nil)
 	})
+}
+
+func (m *model) Spill(_ ID, level uint8, c []Copy, done func(error)) {
+	m.spills = append(m.spills, m.copies.spill(level, c, done))
+}
+
+func (m *model) Forget(f Forgotten) { m.copies.forget(f) }
+
+// spill lets the disk write some of what is to leave memory. Now and then it cannot.
+func (m *model) spill() {
+	for len(m.spills) > 0 && m.rng.Intn(4) > 0 {
+		done := m.spills[0]
+		m.spills = m.spills[1:]
+		if m.rng.Intn(10) == 0 {
+			done(errors.New("no room"))
+		} else {
+			done(nil)
+		}
+	}
 }
 
 // read lets the disk answer some of what it was asked.
@@ -239,6 +259,7 @@ func (m *model) run(steps int) {
 		{"commit", 12, m.commit},
 		{"read", 12, m.read},
 		{"page out", 6, m.pageOut},
+		{"spill", 8, m.spill},
 		{"restart", 1, m.restart},
 	}
 	total := 0
@@ -551,7 +572,7 @@ func (m *model) restart() {
 	o := m.q.options
 	m.q = New(1, m.spec, o, m)
 	m.attach()
-	m.reads = nil
+	m.reads, m.spills, m.copies = nil, nil, copies{}
 	m.underway, m.consumers, m.out, m.timer = nil, nil, Effects{}, time.Time{}
 	m.q.Restore(m.now, r, &m.out)
 	if m.spec.Durable {
@@ -653,6 +674,9 @@ func (m *model) verify() {
 	}
 	if limit := m.q.options.MaxLength; limit != None && s.Ready > limit && m.op == "publish" && !m.waits() && m.messages[len(m.messages)-1].state == modelReady {
 		m.fail("%d ready with a limit of %d", s.Ready, limit)
+	}
+	if s.Ready+s.Unacknowledged == 0 && len(m.reads)+len(m.spills) == 0 && m.copies.written() > 0 {
+		m.fail("%d copies of nothing are kept", m.copies.written())
 	}
 	if len(m.messages) > 400 {
 		m.messages = slices.DeleteFunc(m.messages, func(x *modelMessage) bool { return x.state == modelGone })

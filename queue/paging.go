@@ -36,25 +36,39 @@ func (q *Queue) Memory() int64 {
 }
 
 // PageOut has bodies that are on disk leave memory until about want bytes are free, and
-// returns how many are. Of the ready messages the first keep bytes stay; what is not
-// stored yet and transient messages stay as well. It reports small when the queue need
-// not be asked again before it is in Effects.Large once more.
+// returns how many are, or will be soon. Of the ready messages the first keep bytes stay,
+// and so does what waits for a commit; what is never stored is spilled, and leaves when
+// that is done. It reports small when the queue need not be asked again before it is in
+// Effects.Large once more.
 func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	before := q.ram
-	target := max(before-want, keep)
+	want -= q.coming
+	if target := max(before-want, keep); target < before {
+		q.page(target, keep, out)
+		if q.ram > target {
+			q.spill(q.ram-target, keep, out)
+		}
+	}
+	if q.ram <= largeBytes {
+		q.large = false
+	}
+	return before - q.ram + q.coming, !q.large
+}
+
+// page lets bodies go that are on disk, until the queue holds no more than target.
+func (q *Queue) page(target, keep int64, out *Effects) {
 	for i := range q.levels {
 		lv := &q.levels[i]
 		lv.split(keep)
 		q.pageBack(lv, target, out)
 		q.pageFront(lv, target, keep, out)
+		q.forgetLeft(lv)
 	}
 	q.pageSlots(target, out)
-	if q.ram <= largeBytes {
-		q.large = false
-	}
-	return before - q.ram, !q.large
+	// The deadline of a run that has grown while it was read to expire is new.
+	q.askTimer(out)
 }
 
 // split makes a front of the first keep bytes, and a back of the rest, where everything is
@@ -74,7 +88,7 @@ func (lv *level) split(keep int64) {
 		}
 		at++
 	}
-	lv.back = ready{}
+	lv.back = ready{left: lv.back.left}
 	for _, b := range r.blocks[at:] {
 		lv.back.blocks = append(lv.back.blocks, b)
 		if b.counted {
@@ -101,8 +115,10 @@ func (q *Queue) pageBack(lv *level, target int64, out *Effects) {
 		if !ok {
 			return
 		}
-		if run.Count > 0 {
-			q.forgetBlock(lv, b, out)
+		if run.Count == 0 {
+			r.leave(b)
+		} else {
+			q.forgetBlock(lv, b, run, out)
 			n := lv.runs.len()
 			if joined, ok := lv.joinable(n-1, run); ok {
 				*lv.runs.at(n - 1) = joined
@@ -121,7 +137,22 @@ func (lv *level) joinable(i int, later Run) (Run, bool) {
 	if i < 0 || lv.reading.active && lv.reading.First == lv.runs.at(i).First {
 		return Run{}, false
 	}
-	return join(*lv.runs.at(i), later)
+	return lv.join(*lv.runs.at(i), later)
+}
+
+// join joins two runs, unless a message between them is leaving: it would be read with
+// them. There may be nothing else that is not settled.
+func (lv *level) join(a, b Run) (Run, bool) {
+	const far = 256
+	if b.First-a.Last > far {
+		return a, false
+	}
+	for seq := a.Last + 1; seq < b.First; seq++ {
+		if !lv.acks.has(seq) {
+			return a, false
+		}
+	}
+	return join(a, b)
 }
 
 // pageFront moves the newest blocks before the runs into runs, as long as enough stays
@@ -137,10 +168,12 @@ func (q *Queue) pageFront(lv *level, target, keep int64, out *Effects) {
 		if !ok || r.bytes-run.Bytes < keep || lv.runs.len() == 0 && lv.back.live > 0 {
 			return
 		}
-		if run.Count > 0 {
-			q.forgetBlock(lv, b, out)
+		if run.Count == 0 {
+			r.leave(b)
+		} else {
+			q.forgetBlock(lv, b, run, out)
 			if lv.runs.len() > 0 {
-				if joined, ok := join(run, *lv.runs.at(0)); ok {
+				if joined, ok := lv.join(run, *lv.runs.at(0)); ok {
 					lv.runs.popFront()
 					run = joined
 				}
@@ -160,7 +193,7 @@ func (lv *level) runOf(b *block) (run Run, ok bool) {
 		if e.msg == nil {
 			continue
 		}
-		if e.ordinal == 0 || e.ordinal >= lv.pending.base {
+		if e.ordinal == 0 && b.spill != spillDone || e.ordinal >= lv.pending.base {
 			return Run{}, false
 		}
 		if run.Count == 0 {
@@ -174,13 +207,13 @@ func (lv *level) runOf(b *block) (run Run, ok bool) {
 	return run, true
 }
 
-// forgetBlock lets the bodies of a block go. What was removed from its middle and is not
-// settled is leaving.
-func (q *Queue) forgetBlock(lv *level, b *block, out *Effects) {
+// forgetBlock lets the bodies of a block go that becomes a run. What was removed from its
+// middle and is not settled is leaving.
+func (q *Queue) forgetBlock(lv *level, b *block, r Run, out *Effects) {
 	for i := b.lo; i < b.hi; i++ {
 		e := &b.entries[i]
 		if e.msg == nil {
-			if e.seq != 0 {
+			if e.seq > r.First && e.seq < r.Last {
 				lv.skipUnlessSettled(e.seq)
 			}
 			continue
@@ -225,7 +258,7 @@ func (r *ready) dropBlock(i int) {
 		r.blocks, r.start = r.blocks[:0], 0
 	}
 	if r.live == 0 && len(r.blocks) == 0 && cap(r.blocks) > 64 {
-		*r = ready{}
+		*r = ready{left: r.left}
 	}
 }
 
@@ -242,11 +275,19 @@ func (q *Queue) pageSlots(target int64, out *Effects) {
 		if sl.state != slotOut && sl.state != slotReturned || sl.entry.msg == nil {
 			continue
 		}
-		if e := &sl.entry; e.ordinal != 0 && e.ordinal < q.levels[sl.level].pending.base {
+		if e := &sl.entry; q.levels[sl.level].onDisk(e) {
 			q.release(e, out)
 			e.msg = nil
 		}
 	}
+}
+
+// onDisk tells whether an entry that is in no block can be read again.
+func (lv *level) onDisk(e *entry) bool {
+	if e.ordinal == 0 {
+		return e.flags&entrySpilled != 0
+	}
+	return e.ordinal < lv.pending.base
 }
 
 // fileRun files the earliest deadline of a run.
@@ -265,6 +306,7 @@ func (q *Queue) dropRuns(lv *level) {
 		q.readyCount -= int64(r.Count)
 		q.readyBytes -= r.Bytes
 		q.settleRun(lv, r)
+		q.forgetRun(lv, r)
 	}
 	lv.reading.stale = true
 }

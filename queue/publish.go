@@ -69,9 +69,7 @@ func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, out *Effects) b
 			return false
 		}
 		q.totals.DeliveredNoAck++
-		if q.durable {
-			lv.acks.set(e.seq)
-		}
+		lv.acks.set(e.seq)
 		q.rotate(c)
 		return true
 	}

@@ -36,6 +36,8 @@ type Queue struct {
 	ram     int64 // bytes of the messages in memory
 	large   bool  // was in Effects.Large, and PageOut has not found it small since
 	scanned int   // slots that PageOut has looked at
+	spills  bool  // something has been spilled
+	coming  int64 // bytes that will leave memory when their copies are on disk
 	batch   func(func(now time.Time, out *Effects))
 	waiters []func(error)
 
@@ -142,6 +144,12 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		}
 	}
 	q.lastUse = now.UnixMilli()
+	if q.exceeds() && q.options.Overflow == DropHead {
+		// What it drops may be dead-lettered, and where to is not restored yet: a timer is later.
+		q.timer = q.lastUse
+		out.Timers = append(out.Timers, Timer{Queue: q, At: now})
+		return
+	}
 	q.askTimer(out)
 }
 

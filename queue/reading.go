@@ -83,6 +83,7 @@ func (q *Queue) loadRun(lv *level) {
 		}
 		run := *lv.runs.at(0)
 		lv.runs.popFront()
+		q.forgetRun(lv, run)
 		lv.count -= run.Count
 		q.readyCount -= int64(run.Count)
 		q.readyBytes -= run.Bytes
@@ -123,11 +124,13 @@ func (q *Queue) eachFound(lv *level, r Range, found []RestoredMessage, last bool
 			continue
 		}
 		e := entry{
-			msg:     m.Message,
-			seq:     m.Seq,
-			expiry:  m.Expiry,
-			ordinal: ordinalStored,
-			size:    uint32(m.Message.BodyBytes()),
+			msg:    m.Message,
+			seq:    m.Seq,
+			expiry: m.Expiry,
+			size:   uint32(m.Message.BodyBytes()),
+		}
+		if !m.Spilled {
+			e.ordinal = ordinalStored
 		}
 		if m.Redelivered || m.Seq <= lv.marked {
 			e.flags |= entryRedelivered
@@ -219,6 +222,7 @@ func (q *Queue) expireRun(lv *level, d deadline) {
 		q.readyBytes -= run.Bytes - left.Bytes
 		if left.Count == 0 {
 			lv.runs.remove(i)
+			q.forgetRun(lv, run)
 		} else {
 			*lv.runs.at(i) = left
 			q.fileRun(lv, left)

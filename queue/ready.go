@@ -26,6 +26,8 @@ type entry struct {
 const (
 	entryRedelivered = 1 << iota
 	entryIndexed     // its deadline is in the queue's heap
+	entrySpilling    // it is being copied to disk by itself
+	entrySpilled     // such a copy is on disk
 )
 
 // level is one priority level: messages that were never out, those that came back, and
@@ -126,6 +128,8 @@ type block struct {
 	lo, hi  int    // entries[lo:hi] are in use; those removed from the middle have no message
 	live    int
 	counted bool // in ready.emptied
+	spill   spillState
+	last    uint64 // the highest number in the copy, if there is one
 	entries [blockEntries]entry
 }
 
@@ -140,6 +144,8 @@ type ready struct {
 
 	live  int   // entries
 	bytes int64 // of the bodies
+
+	left []Range // copies of what has been in blocks that are gone
 }
 
 func (r *ready) push(e entry) {
@@ -147,7 +153,7 @@ func (r *ready) push(e entry) {
 	if len(r.blocks) > r.start {
 		b = r.blocks[len(r.blocks)-1]
 	}
-	if b == nil || b.hi == blockEntries {
+	if b == nil || b.full() {
 		if b != nil {
 			r.count(b)
 		}
@@ -162,6 +168,10 @@ func (r *ready) push(e entry) {
 	r.live++
 	r.bytes += int64(e.size)
 }
+
+// full tells that nothing can be added to a block: there is no room, or a copy of what is
+// in it is on disk.
+func (b *block) full() bool { return b.hi == blockEntries || b.spill != spillNone }
 
 func (r *ready) newBlock() *block {
 	b := r.spare
@@ -188,8 +198,8 @@ func (r *ready) front() *entry {
 			}
 			b.lo++
 		}
-		if r.start == len(r.blocks)-1 && b.hi < blockEntries {
-			return nil // the last block still has room
+		if r.start == len(r.blocks)-1 && !b.full() {
+			return nil
 		}
 		r.dropFirst()
 	}
@@ -207,10 +217,10 @@ func (r *ready) pop() {
 	if b.lo < b.hi {
 		return
 	}
-	if b.hi == blockEntries {
+	if b.full() || r.start < len(r.blocks)-1 {
 		r.dropFirst()
 	} else {
-		// A block with room is the last one: the list is empty and starts over in it.
+		// The list is empty and starts over in its last block.
 		b.lo, b.hi = 0, 0
 	}
 }
@@ -223,8 +233,9 @@ func (r *ready) dropFirst() {
 	if b.counted {
 		r.emptied--
 	}
+	r.leave(b)
 	if r.spare == nil {
-		b.lo, b.hi, b.live, b.counted = 0, 0, 0, false
+		b.lo, b.hi, b.live, b.counted, b.spill = 0, 0, 0, false, spillNone
 		r.spare = b
 	}
 	if r.start == len(r.blocks) {
@@ -273,12 +284,21 @@ func (r *ready) count(b *block) {
 	}
 	kept := r.blocks[:0]
 	for _, b := range r.blocks[r.start:] {
-		if !b.counted {
+		if b.counted {
+			r.leave(b)
+		} else {
 			kept = append(kept, b)
 		}
 	}
 	clear(r.blocks[len(kept):])
 	r.blocks, r.start, r.emptied = kept, 0, 0
+}
+
+// leave notes the copy of a block that is going.
+func (r *ready) leave(b *block) {
+	if b.spill != spillNone {
+		r.left = append(r.left, Range{First: b.first, Last: b.last})
+	}
 }
 
 // returned is a heap of messages that came back, smallest sequence number first. They

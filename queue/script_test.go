@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -118,6 +119,8 @@ type heldStore struct {
 	puts, settled int
 	reads         []func()
 	content       []RestoredMessage // in order
+	spills        []func(error)
+	copies        copies
 }
 
 func (h *heldStore) Enlist(Collector)               { h.puts++ }
@@ -133,9 +136,15 @@ func (h *heldStore) Read(_ ID, _ uint8, r Range, done func([]RestoredMessage, er
 				found = append(found, m)
 			}
 		}
-		done(found, nil)
+		done(h.copies.read(found, 0, r), nil)
 	})
 }
+
+func (h *heldStore) Spill(_ ID, level uint8, c []Copy, done func(error)) {
+	h.spills = append(h.spills, h.copies.spill(level, c, done))
+}
+
+func (h *heldStore) Forget(f Forgotten) { h.copies.forget(f) }
 
 type scriptConsumer struct {
 	s        *stage
@@ -234,6 +243,19 @@ func (s *stage) command(words []string) {
 		for _, r := range reads {
 			r()
 		}
+	case "spilled", "not-spilled":
+		spills := s.store.spills
+		s.store.spills = nil
+		s.printf("%d copies", s.store.copies.written())
+		for _, done := range spills {
+			if name == "spilled" {
+				done(nil)
+			} else {
+				done(errors.New("no room"))
+			}
+		}
+	case "copies":
+		s.printf("%d copies", s.store.copies.written())
 	case "hold-letters":
 		s.carry = true
 	case "letter-stored", "letter-consumed":

@@ -85,11 +85,9 @@ func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
 // collected yet is never written, and what its publisher waits for is released here.
 func (q *Queue) settle(lv *level, e *entry, out *Effects) {
 	q.release(e, out)
-	if !q.durable {
-		return
-	}
 	lv.acks.set(e.seq)
 	if e.ordinal == 0 {
+		q.forgetCopy(lv, e)
 		return
 	}
 	switch w := lv.pending.find(e.ordinal); {
@@ -116,8 +114,13 @@ func (lv *level) stored(seq uint64) {
 	lv.settled = append(lv.settled, Range{First: seq, Last: seq})
 }
 
-// settledSome asks for the acknowledgement state to be written some time soon.
+// settledSome asks for the acknowledgement state to be written some time soon, if it ever
+// is.
 func (q *Queue) settledSome(lv *level) {
+	if !q.durable {
+		lv.settled = nil
+		return
+	}
 	lv.dirty = true
 	if !q.enlistedSettled {
 		q.enlistedSettled = true

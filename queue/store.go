@@ -31,6 +31,35 @@ type Store interface {
 	// counted as damaged; an error means that nothing can be read, because the queue was
 	// dropped or the store has failed or is closed. It may be called with the queue locked.
 	Read(id ID, level uint8, r Range, done func([]RestoredMessage, error))
+	// Spill writes copies of messages that are never stored, so that they can leave memory,
+	// and calls done when they can be read, from another goroutine and with nothing locked.
+	// Copies do not outlive the process and nobody syncs them (S-27). After an error none of
+	// them can be read; the caller keeps the messages and may try again. It may be called
+	// with the queue locked.
+	Spill(id ID, level uint8, copies []Copy, done func(error))
+	// Forget lets go of copies, those under way included. It may be called with the queue
+	// locked.
+	Forget(f Forgotten)
+}
+
+// Copy is what is spilled and forgotten as one.
+type Copy struct {
+	// Range is what the copy stands for. It overlaps that of no other copy of the level
+	// unless one of them is stray.
+	Range
+	// Puts are its messages, in order.
+	Puts []StoredPut
+	// Stray copies have one message, anywhere.
+	Stray bool
+}
+
+// Forgotten says which copies nobody wants any more.
+type Forgotten struct {
+	Queue ID
+	Level uint8
+	Range      // all copies that overlap it but stray ones
+	Stray bool // the stray copy of First instead
+	All   bool // everything of the queue instead
 }
 
 // Collector is a queue as the committer sees it. Its methods are called from the one
@@ -164,5 +193,6 @@ type RestoredMessage struct {
 	Seq         uint64
 	Expiry      int64 // absolute, Unix milliseconds; 0 for none
 	Redelivered bool
+	Spilled     bool // in a copy; it is not stored
 	Message     *message.Message
 }

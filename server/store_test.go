@@ -51,6 +51,12 @@ func (m *memory) Read(_ queue.ID, _ uint8, _ queue.Range, done func([]queue.Rest
 	m.add(nil, func(error) { done(nil, errors.New("nothing is kept")) })
 }
 
+func (m *memory) Spill(_ queue.ID, _ uint8, _ []queue.Copy, done func(error)) {
+	m.add(nil, func(error) { done(errors.New("nothing is kept")) })
+}
+
+func (m *memory) Forget(queue.Forgotten) {}
+
 func (m *memory) NextID() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -14,6 +14,7 @@ type lineage struct {
 	publisher int // client name
 	entry     string
 	safe      bool // persistent, and the queue it came into is durable
+	start     int  // in which run of the broker it was published
 
 	confirmed bool
 	refused   bool
@@ -182,7 +183,7 @@ func (w *world) checkDrained() {
 	for _, ls := range w.published {
 		for _, l := range ls.all {
 			switch {
-			case l.confirmed && l.safe && !l.maybeGone && l.drained == 0:
+			case l.confirmed && (l.safe || l.start == w.starts) && !l.maybeGone && l.drained == 0:
 				w.fail("%d was confirmed for %s and is lost", l.id, l.entry)
 			case l.drained > 1:
 				w.fail("%d is there %d times", l.id, l.drained)

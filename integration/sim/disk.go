@@ -22,9 +22,12 @@ type disk struct {
 	barriers []barrier
 	drops    []queue.ID
 	reads    []func()
+	spills   []func() // writing and forgetting copies, one after the other
+	copies   []spilled
 	listed   map[queue.Collector]bool // in enlisted
 	due      map[queue.Collector]bool // in settled
 
+	full  bool                  // nothing is spilled
 	onPut func(queue.StoredPut) // for traces
 
 	group uint64
@@ -79,20 +82,21 @@ func newDisk() *disk {
 		states:  map[levelKey]queue.State{},
 		pages:   map[levelKey]map[uint64]queue.Page{},
 	}
-	d.forget()
+	d.lose()
 	return d
 }
 
-// forget drops everything that is not on the platters.
-func (d *disk) forget() {
+// lose drops everything that is not on the platters.
+func (d *disk) lose() {
 	d.units, d.enlisted, d.settled, d.barriers, d.drops, d.reads, d.going = nil, nil, nil, nil, nil, nil, nil
+	d.spills, d.copies = nil, nil
 	d.listed, d.due = map[queue.Collector]bool{}, map[queue.Collector]bool{}
 }
 
 // powerLoss is what a new run finds. Numbers that were given out and never reached the
 // platters may be given out again.
 func (d *disk) powerLoss() {
-	d.forget()
+	d.lose()
 	d.nextID = 1
 	for _, r := range d.records {
 		switch r := r.(type) {
@@ -155,6 +159,7 @@ func (d *disk) Read(id queue.ID, level uint8, r queue.Range, done func([]queue.R
 				found = append(found, queue.RestoredMessage{Seq: p.seq, Expiry: put.Expiry, Redelivered: put.Redelivered, Message: put.Message})
 			}
 		}
+		found = d.readCopies(found, levelKey{id, level}, r)
 		slices.SortFunc(found, func(a, b queue.RestoredMessage) int { return cmp.Compare(a.Seq, b.Seq) })
 		done(found, nil)
 	})
@@ -170,7 +175,7 @@ func (d *disk) read() {
 }
 
 func (d *disk) idle() bool {
-	return len(d.reads)+len(d.units)+len(d.enlisted)+len(d.settled)+len(d.barriers)+len(d.drops) == 0 && d.going == nil
+	return len(d.reads)+len(d.spills)+len(d.units)+len(d.enlisted)+len(d.settled)+len(d.barriers)+len(d.drops) == 0 && d.going == nil
 }
 
 // collect starts a group, of at most puts messages; withSettled takes the

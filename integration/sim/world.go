@@ -68,6 +68,7 @@ type world struct {
 	tick    time.Time // when the broker wants to be ticked
 	effects queue.Effects
 	run     int // counts runs of the broker since something could be forgotten; from 1
+	starts  int // counts runs of the broker
 
 	clients []*client
 	names   int
@@ -103,6 +104,7 @@ func newWorld(t *testing.T, seed int64) *world {
 // start begins a run of the broker with what is on disk.
 func (w *world) start() {
 	w.run++
+	w.starts++
 	o := broker.DefaultOptions()
 	o.QueueMemory = 1 // whatever may leave memory does
 	o.Clock = func() time.Time { return w.now }
@@ -157,6 +159,11 @@ func (w *world) next() {
 	case n < 260:
 		w.op = "read from disk"
 		w.d.read()
+	case n < 300:
+		w.op = "spill"
+		w.d.full = w.rng.Intn(20) == 0
+		w.d.spill()
+		w.d.full = false
 	case len(w.clients) == 0:
 		w.op = "connect"
 		w.names++
@@ -164,19 +171,19 @@ func (w *world) next() {
 	default:
 		cl := one(w, w.clients)
 		switch {
-		case n < 360:
+		case n < 400:
 			w.op = "feed"
 			if len(cl.in) > 0 {
 				cl.feed(1 + w.rng.Intn(len(cl.in)))
 			} else if cl.suspended && cl.ready {
 				cl.feed(0)
 			}
-		case n < 460:
+		case n < 490:
 			w.op = "flush"
 			if cl.unflushed {
 				cl.flush()
 			}
-		case n < 550:
+		case n < 570:
 			w.op = "read"
 			cl.read()
 		default:
@@ -243,7 +250,7 @@ func (w *world) publishOne(cl *client) {
 	m := amqp.BasicPublish{Mandatory: w.rng.Intn(6) == 0}
 	persistent := w.rng.Intn(6) > 0
 	to := func(q string) {
-		ls.all = append(ls.all, &lineage{id: ls.id, publisher: cl.name, entry: q, safe: persistent && durable(q)})
+		ls.all = append(ls.all, &lineage{id: ls.id, publisher: cl.name, entry: q, start: w.starts, safe: persistent && durable(q)})
 	}
 	switch n := w.rng.Intn(10); {
 	case n == 0:
@@ -476,6 +483,7 @@ func (w *world) restart() {
 		w.settleDisk()
 	}
 	w.d.clean = true
+	w.d.copies = nil
 	run := w.run
 	w.start()
 	w.run = run // nothing that was settled may be back
@@ -488,8 +496,9 @@ func (w *world) closeAll() {
 }
 
 func (w *world) settleDisk() {
-	for len(w.d.reads) > 0 {
+	for len(w.d.reads)+len(w.d.spills) > 0 {
 		w.d.read()
+		w.d.spill()
 	}
 	w.d.collect(0, true)
 	w.d.commit()
@@ -512,6 +521,10 @@ func (w *world) quiet() {
 			cl.read()
 		}
 		w.settleDisk()
+		if !w.tick.IsZero() && !w.tick.After(w.now) {
+			busy = true
+			w.tick = w.b.Tick(w.now, &w.effects)
+		}
 		if !busy {
 			return
 		}
@@ -531,13 +544,25 @@ func (w *world) drain() {
 	w.closeAll()
 	w.quiet()
 	w.countDisk()
-	if w.rng.Intn(2) == 0 {
+	switch w.rng.Intn(3) {
+	case 0:
 		w.powerLoss()
-	} else {
+	case 1:
 		w.restart()
+	default:
+		w.names++
+		w.connect(w.names)
 	}
 	w.drainAll()
 	w.checkDrained()
+	w.quiet()
+	for _, c := range w.d.copies {
+		for _, q := range w.b.VHost("/").Queues() {
+			if q.ID() == c.queue && q.Stats().Ready == 0 {
+				w.fail("%v is empty and keeps the copy %+v", q, c.Range)
+			}
+		}
+	}
 }
 
 // countDisk compares what the durable queues say they hold with what is on disk.
