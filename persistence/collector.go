@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -26,6 +27,8 @@ type collector struct {
 	active  chan struct{} // holds one; something was committed
 	quit    chan struct{}
 	ended   chan struct{}
+
+	held sync.Mutex // while garbage is collected, or a backup holds it back
 }
 
 func newCollector(d *disk, suspect func([][]byte)) *collector {
@@ -49,6 +52,16 @@ func (c *collector) committed() {
 	select {
 	case c.active <- struct{}{}:
 	default:
+	}
+}
+
+// hold waits for the file being rewritten and has no other rewritten until release is
+// called.
+func (c *collector) hold() (release func()) {
+	c.held.Lock()
+	return func() {
+		c.held.Unlock()
+		c.committed()
 	}
 }
 
@@ -97,7 +110,11 @@ func (c *collector) collect() (rewrote bool) {
 			return rewrote
 		default:
 		}
+		if !c.held.TryLock() {
+			return rewrote // a backup wakes the collector when it has ended
+		}
 		err := c.d.db.RunValueLogGC(discardRatioFor(c.d.dir))
+		c.held.Unlock()
 		if err == nil {
 			rewrote = true
 			continue

@@ -70,14 +70,14 @@ func (c *committer) run() {
 	due.Stop()
 	armed := false
 	for {
-		urgent, acks, closing := c.waiting()
+		urgent, acks, cutting, closing := c.waiting()
 		switch {
 		case closing:
 			c.finish()
 			return
 		case urgent:
-			// What was settled goes along when its time has come.
-			withAcks := acks && time.Since(c.lastAcks) >= ackInterval
+			// What was settled goes along when its time has come, or into a backup.
+			withAcks := acks && (cutting || time.Since(c.lastAcks) >= ackInterval)
 			if withAcks {
 				armed = false
 				due.Stop()
@@ -98,16 +98,16 @@ func (c *committer) run() {
 }
 
 // waiting tells what there is to do.
-func (c *committer) waiting() (urgent, acks, closing bool) {
+func (c *committer) waiting() (urgent, acks, cutting, closing bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	return c.urgent(), len(c.s.settled) > 0, c.s.closing
+	return c.urgent(), len(c.s.settled) > 0, len(c.s.cuts) > 0, c.s.closing
 }
 
 // urgent tells whether there is anything but acknowledgement state. s.mu is held.
 func (c *committer) urgent() bool {
 	s := c.s
-	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects) > 0 || s.moves != nil || s.reclaim.Load()
+	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects)+len(s.cuts) > 0 || s.moves != nil || s.reclaim.Load()
 }
 
 // commit writes one group and answers those who waited for it. Once the store has failed
@@ -119,6 +119,7 @@ func (c *committer) commit(withAcks bool) {
 	c.collect(g, withAcks)
 	c.takeTopology(g)
 	c.conclude(g)
+	c.cut()
 	if c.s.reclaim.Swap(false) && c.s.Err() == nil {
 		if err := c.reclaim(); err != nil {
 			c.s.fail(err)

@@ -6,7 +6,8 @@
 // It knows queues by number and as queue.Collector, decides nothing about messages, and
 // never calls into a queue with a lock held, save for the gate of Together, which comes
 // before every other lock. Store.mu is a leaf and guards the lists between callers and the
-// committer. The index of what is where has a lock of its own, another leaf that is held
+// committer. The collector's lock keeps garbage collection and a backup apart and is held
+// with no other. The index of what is where has a lock of its own, another leaf that is held
 // for look-ups only: the committer changes the index, the readers ask it.
 //
 // A mover rewrites what stays in the journal into chunks of its queues, when the journal is
@@ -74,6 +75,38 @@
 // which is deleted when there is no room to open the store otherwise (space.go); store.seq,
 // the last group outside Badger, which turns a silently cut log into an alarm; and, only
 // while something is damaged, *.salvage: what Badger cut off a log (salvage.go).
+//
+// # Backups
+//
+// Backup writes what is in the store at one moment, while the store goes on. The committer
+// says when: between two groups, the first of them begun after the call, with the newest
+// read transaction (S-26), so that it is what a crash just then would have left. Garbage
+// collection is held back and the transaction kept until the end; keys are listed a thousand
+// at a time and their values copied one by one, checksums verified, so that neither a mapped
+// file nor an iterator is held while whoever takes the backup is slow.
+//
+// A backup is 8 bytes LVRTBACK and then blocks:
+//
+//	0  1  kind: H header, D entries, P problem, F failed, E end
+//	1  4  length n
+//	5  n  payload
+//	   4  CRC-32C of the backup up to here, but for the checksums in it: a block that is
+//	      missing or has changed places shows as well
+//
+//	H  format version(4) node id(16) created(8, Unix ms), then as under FE: last group,
+//	   journal floor, next id
+//	D  uvarint length, key, uvarint length, value, and so on: what is under 00, 01, 02, 30, 10,
+//	   20, 40, 41 and FC. About 1 MiB, or one large value.
+//	P  a line about something that was damaged when it was saved
+//	F  why the backup was given up; the last block then
+//	E  entries(8) queues(8) messages(8) their bytes(8) damaged things(8); the last block
+//
+// It has plain records, whether or not the store is encrypted.
+//
+// RestoreBackup writes the entries to a new store, in a directory beside the one it is for,
+// and has it opened once before it is moved there. The records keep their group numbers:
+// the store's go on behind those of the backup, with all slots filled in (S-19), and store.seq
+// with them. The node id is a new one.
 //
 // # What holds
 //

@@ -123,13 +123,19 @@ func (r *stored) appendKey(dst []byte) []byte {
 	return appendJournalKey(dst, r.group)
 }
 
+// The lengths of the keys of bodies kept aside, and of their references.
+const (
+	bodyKeyBytes    = 13
+	bodyRefKeyBytes = 26
+)
+
 func appendBodyKey(dst []byte, body uint64, part uint32) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, keyBody), body)
 	return binary.BigEndian.AppendUint32(dst, part)
 }
 
 func parseBodyKey(k []byte) (body uint64, part uint32, ok bool) {
-	if len(k) != 13 {
+	if len(k) != bodyKeyBytes {
 		return 0, 0, false
 	}
 	return binary.BigEndian.Uint64(k[1:]), binary.BigEndian.Uint32(k[9:]), true
@@ -143,7 +149,7 @@ func appendBodyRefKey(dst []byte, body uint64, id queue.ID, level uint8, seq uin
 }
 
 func parseBodyRefKey(k []byte) (body uint64, id queue.ID, level uint8, seq uint64, ok bool) {
-	if len(k) != 26 {
+	if len(k) != bodyRefKeyBytes {
 		return 0, 0, 0, 0, false
 	}
 	return binary.BigEndian.Uint64(k[1:]), queue.ID(binary.BigEndian.Uint64(k[9:])),

@@ -40,6 +40,9 @@ func (e *LostError) Error() string {
 
 // openDisk opens Badger and reads everything that is alive.
 func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*disk, *recovery, error) {
+	if err := unfinished(dir); err != nil {
+		return nil, nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the store directory: %w", err)
 	}
@@ -251,15 +254,8 @@ func (d *disk) begin(r *recovery) error {
 // closeGaps makes the next start find no group missing: what was in those is given up.
 // Their ids must not be used again all the same.
 func (d *disk) closeGaps(r *recovery) error {
-	first, last := uint64(1), d.group
-	if last > slots {
-		first = last - slots + 1
-	}
-	for g := first; g <= last; g++ {
-		op := operation{key: appendSlotKey(nil, g), value: appendGroup(nil, g)}
-		if err := d.tx.each([]operation{op}); err != nil {
-			return err
-		}
+	if err := d.fillSlots(); err != nil {
+		return err
 	}
 	highest := d.nextID.Load()
 	for _, q := range r.catalog.Queues {
@@ -272,5 +268,20 @@ func (d *disk) closeGaps(r *recovery) error {
 		highest = max(highest, id+1)
 	}
 	d.nextID.Store(highest + d.idsAhead)
+	return nil
+}
+
+// fillSlots writes that every group up to the present one was committed.
+func (d *disk) fillSlots() error {
+	first, last := uint64(1), d.group
+	if last > slots {
+		first = last - slots + 1
+	}
+	for g := first; g <= last; g++ {
+		op := operation{key: appendSlotKey(nil, g), value: appendGroup(nil, g)}
+		if err := d.tx.each([]operation{op}); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -43,21 +43,9 @@ type bodyEntry struct {
 // touched. Errors are damage, except for a format that is newer than this reader, which is
 // a *newerError.
 func parseRecord(b []byte) (*record, error) {
-	if len(b) < headerBytes {
-		return nil, damaged("%d bytes are no record", len(b))
-	}
-	if binary.BigEndian.Uint16(b) != recordMagic {
-		return nil, damaged("magic %02x%02x", b[0], b[1])
-	}
-	dirEnd := uint64(binary.BigEndian.Uint32(b[16:]))
-	if dirEnd < headerBytes || dirEnd > uint64(len(b)) {
-		return nil, damaged("directory ends at %d of %d bytes", dirEnd, len(b))
-	}
-	if got, want := crc32.Checksum(b[8:dirEnd], castagnoli), binary.BigEndian.Uint32(b[4:]); got != want {
-		return nil, damaged("directory has checksum %08x instead of %08x", got, want)
-	}
-	if b[2] != recordVersion || b[3]&codecMask != 0 {
-		return nil, &newerError{what: "a batch record", version: uint64(b[2])}
+	dirEnd, err := openRecord(b)
+	if err != nil {
+		return nil, err
 	}
 	r := &record{group: binary.BigEndian.Uint64(b[8:])}
 	c := cursor{b: b[headerBytes:dirEnd]}
@@ -76,6 +64,28 @@ func parseRecord(b []byte) (*record, error) {
 		}
 	}
 	return r, nil
+}
+
+// openRecord verifies the header and the checksum of a record's directory and returns where
+// that ends.
+func openRecord(b []byte) (dirEnd uint64, err error) {
+	if len(b) < headerBytes {
+		return 0, damaged("%d bytes are no record", len(b))
+	}
+	if binary.BigEndian.Uint16(b) != recordMagic {
+		return 0, damaged("magic %02x%02x", b[0], b[1])
+	}
+	dirEnd = uint64(binary.BigEndian.Uint32(b[16:]))
+	if dirEnd < headerBytes || dirEnd > uint64(len(b)) {
+		return 0, damaged("directory ends at %d of %d bytes", dirEnd, len(b))
+	}
+	if got, want := crc32.Checksum(b[8:dirEnd], castagnoli), binary.BigEndian.Uint32(b[4:]); got != want {
+		return 0, damaged("directory has checksum %08x instead of %08x", got, want)
+	}
+	if b[2] != recordVersion || b[3]&codecMask != 0 {
+		return 0, &newerError{what: "a batch record", version: uint64(b[2])}
+	}
+	return dirEnd, nil
 }
 
 func (r *record) readSections(c *cursor, base int64) {

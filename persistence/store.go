@@ -76,7 +76,9 @@ type Store struct {
 	units    []unit
 	drops    []queue.ID
 	suspects [][]byte
-	moves    *moveBatch // of the mover, which waits for it
+	moves    *moveBatch              // of the mover, which waits for it
+	cuts     []chan<- cut            // backups that wait to begin
+	backup   context.CancelCauseFunc // ends the one under way; nil when none is
 
 	catalog  topology.Catalog
 	restored map[queue.ID]*recovered
@@ -88,7 +90,8 @@ type Store struct {
 
 	reads   *reads
 	spills  *spills
-	reclaim atomic.Bool // room is to be given back
+	reclaim atomic.Bool    // room is to be given back
+	backups sync.WaitGroup // the one under way
 
 	c committer // belongs to the committer's goroutine
 }
@@ -211,7 +214,8 @@ func (s *Store) Start() {
 
 // Close collects and commits everything that is left, acknowledgement state and delivery
 // marks of every queue included, marks the end as clean, and closes the files. Nobody
-// may publish meanwhile. It returns the failure that poisoned the store, if one did.
+// may publish meanwhile. A backup is given up, once what it is writing to has taken, or
+// refused, its last block. It returns the failure that poisoned the store, if one did.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closing {
@@ -222,6 +226,7 @@ func (s *Store) Close() error {
 	s.closing = true
 	started := s.started
 	s.mu.Unlock()
+	s.StopBackup(ErrClosed)
 	if d, ok := s.backend.(*disk); ok {
 		d.mover.stop()
 	}
@@ -232,6 +237,7 @@ func (s *Store) Close() error {
 		s.c.finish()
 		close(s.stopped)
 	}
+	s.backups.Wait()
 	s.reads.close()
 	s.spills.close()
 	err := s.backend.close()
