@@ -27,12 +27,13 @@ type Options struct {
 
 // Node is a broker that runs.
 type Node struct {
-	log     zerolog.Logger
-	store   *persistence.Store
-	broker  *broker.Broker
-	server  *server.Server
-	metrics metricsServer
-	watch   *watch
+	log        zerolog.Logger
+	store      *persistence.Store
+	broker     *broker.Broker
+	server     *server.Server
+	metrics    metricsServer
+	management managementServer
+	watch      *watch
 }
 
 // Start makes a node of c, which is taken as valid. When it returns, everything
@@ -74,6 +75,9 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 		return err
 	}
 	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
+		return err
+	}
+	if err := n.management.start(c, n.managementHandler(), o.Log); err != nil {
 		return err
 	}
 	n.warnAboutGuest()
@@ -124,6 +128,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	if n.server != nil {
 		n.server.Shutdown(ctx)
 	}
+	n.management.stop()
 	n.metrics.stop()
 	if n.watch != nil {
 		n.watch.close()

@@ -214,7 +214,7 @@ func (p storePlace) Check() { p.CheckPlace() }
 
 // watchFor is the watch of a node whose store is in dir, or in memory when dir is empty.
 func (n *Node) watchFor(c config.Config, dir string) error {
-	n.watch = &watch{set: n.broker.SetAlarm, log: n.log}
+	n.watch = &watch{set: n.setAlarm, log: n.log}
 	if limit := memoryLimit(c.MemoryLimit, Memory()); limit > 0 {
 		n.watch.memory = &memoryWatch{limit: limit, gauge: new(heap)}
 	}

@@ -306,7 +306,7 @@ func TestBrokerWhoseDirectoryIsGoneStops(t *testing.T) { // E10
 		if err := os.Rename(dir, dir+".old"); err != nil {
 			return err
 		}
-		return os.CopyFS(dir, os.DirFS(dir+".old"))
+		return os.CopyFS(filepath.Join(dir, "store"), os.DirFS(filepath.Join(dir+".old", "store")))
 	})
 }
 
