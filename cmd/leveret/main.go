@@ -50,6 +50,8 @@ func command() *cobra.Command {
 		validateCommand(),
 		healthcheckCommand(),
 		benchCommand(),
+		backupCommand(),
+		restoreCommand(),
 		storeCommand(),
 		versionCommand(),
 	)
