@@ -101,7 +101,9 @@ func (s *spills) run() {
 		orders, more := s.take()
 		for i := range orders {
 			if o := &orders[i]; o.copies != nil {
-				o.done(s.write(o))
+				err := s.write(o)
+				s.empty()
+				o.done(err)
 			} else {
 				s.forget(o)
 			}
