@@ -152,3 +152,52 @@ func TestInvalidPermissionNamesItself(t *testing.T) {
 		t.Errorf("got %q, want it to begin with %q", got, want)
 	}
 }
+
+// PERM-7
+func TestTopicPermissionsNameTheUserInTheirExpressions(t *testing.T) {
+	f := func(p TopicPermission, op Operation, key string, want bool) {
+		t.Helper()
+		g, err := p.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Allows(op, key); got != want {
+			t.Errorf("%+v: %v on %q: got %v, want %v", p, op, key, got, want)
+		}
+	}
+	p := TopicPermission{User: "a.b", VHost: "/v", Write: `^{username}\.`, Read: `^{vhost}$`}
+	f(p, Write, "a.b.c", true)
+	f(p, Write, "axb.c", false) // the name is no expression
+	f(p, Read, "/v", true)
+	f(p, Read, "/v.x", false)
+	f(p, Configure, "a.b.c", false)
+	f(TopicPermission{Write: "^x{client_id}$"}, Write, "x{client_id}", true)
+	f(TopicPermission{}, Write, "", false)
+	f(TopicPermission{}, Read, "a", false)
+	if _, err := (TopicPermission{User: "u", VHost: "/", Exchange: "x", Read: "["}).Compile(); err == nil {
+		t.Error("compiled")
+	}
+}
+
+// LIM-2
+func TestNegativeLimitsAreNone(t *testing.T) {
+	l := Limits{}.With(MaxQueues, 2).With(MaxConnections, -1).With(MaxQueues, 1)
+	f := func(name string, count int, want bool) {
+		t.Helper()
+		if _, got := l.Reached(name, count); got != want {
+			t.Errorf("%s with %d: got %v, want %v", name, count, got, want)
+		}
+	}
+	f(MaxQueues, 0, false)
+	f(MaxQueues, 1, true)
+	f(MaxConnections, 5, false)
+	f(MaxChannels, 5, false)
+	l = l.With(MaxChannels, 0)
+	f(MaxChannels, 0, true)
+	if len(l) != 3 || l[0].Name != MaxChannels || l[2].Name != MaxQueues {
+		t.Errorf("got %v, want them by name", l)
+	}
+	if l = l.Without(MaxChannels).Without(MaxChannels); len(l) != 2 {
+		t.Errorf("got %v", l)
+	}
+}

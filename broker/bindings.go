@@ -11,7 +11,7 @@ import (
 // Bind makes a binding to a queue or an exchange; one that is there already is fine
 // (EX-20). owner is who asks, because a queue may be exclusive to another (EX-23).
 func (v *VHost) Bind(owner Owner, b binding.Binding, permit Permit) (*Commit, error) {
-	b, err := checkEnds(b, permit)
+	b, err := v.checkEnds(b, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (v *VHost) Bind(owner Owner, b binding.Binding, permit Permit) (*Commit, er
 // Unbind takes a binding back, and with the last one of an auto-delete exchange that
 // exchange (EX-9). It is content when the binding, or either end, is missing (EX-22).
 func (v *VHost) Unbind(owner Owner, b binding.Binding, permit Permit) (*Commit, error) {
-	b, err := checkEnds(b, permit)
+	b, err := v.checkEnds(b, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,8 @@ func (v *VHost) Unbind(owner Owner, b binding.Binding, permit Permit) (*Commit, 
 }
 
 // checkEnds is what bind and unbind check before anything is looked up: permissions come
-// before existence (PERM-3, PERM-6).
-func checkEnds(b binding.Binding, permit Permit) (binding.Binding, error) {
+// before existence (PERM-3, PERM-6). A topic exchange asks for the key, too (PERM-7).
+func (v *VHost) checkEnds(b binding.Binding, permit Permit) (binding.Binding, error) {
 	b.Source, b.Destination = stripped(b.Source), stripped(b.Destination)
 	if err := exchange.CheckNotDefault(b.Source); err != nil {
 		return b, err
@@ -84,7 +84,13 @@ func checkEnds(b binding.Binding, permit Permit) (binding.Binding, error) {
 	if err := permit.check(auth.Write, b.Kind, b.Destination); err != nil {
 		return b, err
 	}
-	return b, permit.check(auth.Read, binding.Exchange, b.Source)
+	if err := permit.check(auth.Read, binding.Exchange, b.Source); err != nil {
+		return b, err
+	}
+	if n := v.exchanges.find(b.Source); permit != nil && n != nil && n.x.ByTopic() {
+		return b, permit(Access{Op: auth.Read, Kind: binding.Exchange, Name: b.Source, Topic: true, Key: b.RoutingKey})
+	}
+	return b, nil
 }
 
 func (v *VHost) checkBindingOwner(owner Owner, b binding.Binding) error {
@@ -186,6 +192,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	}
 	for _, n := range r.queues {
 		v.queues.remove(n.q.Name())
+		v.queueCount--
 		v.former.count(n.q)
 		v.disown(n)
 		v.b.timers.forget(n.q)

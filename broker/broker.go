@@ -3,12 +3,10 @@ package broker
 import (
 	"cmp"
 	"encoding/base64"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/auth"
@@ -64,15 +62,12 @@ type Broker struct {
 	users  map[string]auth.User
 	former QueueTotals // what virtual hosts that are gone have counted
 
-	// grants are the permissions. The map is never changed: whoever changes permissions,
-	// under mu, puts another in its place, and reading needs no lock.
-	grants atomic.Pointer[map[grantee]*auth.Grant]
-
-	sessions sessions
-	alarms   alarms
-	timers   timers
-	memory   memory
-	carriers sync.Pool // of *carrier
+	permissions permissions
+	sessions    sessions
+	alarms      alarms
+	timers      timers
+	memory      memory
+	carriers    sync.Pool // of *carrier
 }
 
 // Backlog is a queue.Store that counts the bytes of messages that wait for it, so that
@@ -94,8 +89,8 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 		vhosts:   make(map[string]*VHost),
 		users:    make(map[string]auth.User),
 	}
+	b.sessions.init()
 	b.memory.limit = cmp.Or(o.QueueMemory, DefaultQueueMemory)
-	b.grants.Store(&map[grantee]*auth.Grant{})
 	return b
 }
 
@@ -163,14 +158,20 @@ func (b *Broker) Restore(now time.Time, c topology.Catalog, messages func(queue.
 		return b.initialize()
 	}
 	for _, v := range c.VHosts {
-		b.vhosts[v.Name] = newVHost(b, v.Name)
+		b.vhosts[v.Name] = newVHost(b, v)
 	}
 	for _, u := range c.Users {
 		b.users[u.Name] = u.User
 	}
-	if err := b.restoreGrants(c.Permissions); err != nil {
+	garbage, err := b.restorePermissions(c)
+	if err != nil {
 		return err
 	}
+	orphans, err := b.restorePolicies(c)
+	if err != nil {
+		return err
+	}
+	b.writeDeletes(append(garbage, orphans...))
 	var out queue.Effects
 	if err := b.restoreTopology(now, c, messages, &out); err != nil {
 		return err
@@ -200,17 +201,4 @@ func (b *Broker) initialize() error {
 		Configure: ".*", Write: ".*", Read: ".*",
 	})
 	return err
-}
-
-func (b *Broker) restoreGrants(permissions []topology.Permission) error {
-	grants := make(map[grantee]*auth.Grant, len(permissions))
-	for _, p := range permissions {
-		g, err := p.Compile()
-		if err != nil {
-			return fmt.Errorf("restore: %w", err)
-		}
-		grants[grantee{p.User, p.VHost}] = g
-	}
-	b.grants.Store(&grants)
-	return nil
 }

@@ -180,6 +180,10 @@ func (d *disk) catalog() topology.Catalog {
 			c.Users = append(c.Users, r)
 		case topology.Permission:
 			c.Permissions = append(c.Permissions, r)
+		case topology.TopicPermission:
+			c.TopicPermissions = append(c.TopicPermissions, r)
+		case topology.Policy:
+			c.Policies = append(c.Policies, r)
 		case topology.Exchange:
 			c.Exchanges = append(c.Exchanges, r)
 		case topology.Queue:
@@ -235,6 +239,10 @@ func recordKey(r topology.Record) string {
 		return "user " + r.Name
 	case topology.Permission:
 		return fmt.Sprintf("permission %s %s", r.User, r.VHost)
+	case topology.TopicPermission:
+		return fmt.Sprintf("topic permission %s %s %s", r.User, r.VHost, r.Exchange)
+	case topology.Policy:
+		return fmt.Sprintf("policy %v %s %s", r.Operator, r.VHost, r.Name)
 	case topology.Exchange:
 		return fmt.Sprintf("exchange %s %s %d", r.Spec.VHost, r.Spec.Name, r.ID)
 	case topology.Queue:

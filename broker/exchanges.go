@@ -38,6 +38,7 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 		return nil, err
 	}
 	n := newExchangeNode(v.b.records.NextID(), x)
+	v.applyTo(n)
 	var c *Commit
 	if spec.Durable {
 		c = v.b.write(topology.Unit{Puts: []topology.Record{topology.Exchange{ID: n.id, Spec: spec}}})

@@ -115,8 +115,7 @@ func (r *Router) visitExchanges(start int) {
 // visitAlternate goes on with the alternate exchange of one that led nowhere, if there is
 // one and it exists (EX-12).
 func (r *Router) visitAlternate(v *VHost, x *exchange.Exchange) {
-	spec := x.Spec()
-	name, ok := spec.AlternateExchange()
+	name, ok := x.AlternateExchange()
 	if !ok {
 		return
 	}

@@ -42,7 +42,10 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	if n := v.queues.find(spec.Name); n != nil {
 		return v.redeclareQueue(now, owner, n, spec, out)
 	}
-	options, err := checkNewQueue(spec, permit)
+	if t := v.Settings().DefaultQueueType; canBe(t, spec) {
+		spec = typed(spec, t)
+	}
+	options, err := v.checkNewQueue(spec, permit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -52,12 +55,32 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	return n.q, n.commit.Load(), nil
 }
 
+// canBe tells whether a queue is to be of the type that is the default of its virtual host,
+// which it is not if it cannot be.
+func canBe(t string, spec queue.Spec) bool {
+	return t == queue.Quorum.String() && spec.Durable && !spec.Exclusive && !spec.AutoDelete && !strings.HasPrefix(spec.Name, "amq.")
+}
+
+// typed is spec with a type, unless it has one. The argument is kept with the queue, so that
+// the queue stays what it is when the default changes.
+func typed(spec queue.Spec, t string) queue.Spec {
+	const key = "x-queue-type"
+	if _, given := spec.Arguments.Get(key); !given {
+		spec.Arguments = spec.Arguments.With(key, t)
+	}
+	return spec
+}
+
 // redeclareQueue is a declare of a queue that is there.
 func (v *VHost) redeclareQueue(now time.Time, owner Owner, n *queueNode, spec queue.Spec, out *queue.Effects) (*queue.Queue, *Commit, error) {
 	// Unlike any other use, a declare has to ask for exclusive exactly when the queue is
 	//
 	if n.owner != owner {
 		return nil, nil, n.locked()
+	}
+	if v.Settings().DefaultQueueType != "" {
+		// Who leaves the type to the virtual host takes the one that there is.
+		spec = typed(spec, n.q.Options().Type.String())
 	}
 	if err := n.q.Spec().Equivalent(spec); err != nil {
 		return nil, nil, err
@@ -76,14 +99,18 @@ func checkServerNamed(spec queue.Spec) error {
 	return nil
 }
 
-// checkNewQueue is what only a queue that is not there yet has to pass.
-func checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
+// checkNewQueue is what only a queue that is not there yet has to pass. v.mu is held.
+func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
+	if limit, reached := v.Settings().Limits.Reached(auth.MaxQueues, v.queueCount); reached {
+		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
+			spec.Name, v.name, limit)
+	}
 	const key = "x-dead-letter-exchange"
-	if v, there := spec.Arguments.Get(key); there {
-		dlx, ok := v.(string)
+	if value, there := spec.Arguments.Get(key); there {
+		dlx, ok := value.(string)
 		if !ok {
 			return queue.Options{}, amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",
-				amqp.TypeName(v), key, resource(binding.Queue, spec.Name, spec.VHost))
+				amqp.TypeName(value), key, resource(binding.Queue, spec.Name, spec.VHost))
 		}
 		if err := permit.check(auth.Read, binding.Queue, spec.Name); err != nil {
 			return queue.Options{}, err
@@ -97,8 +124,10 @@ func checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
 
 // addQueue makes a queue. v.mu is held.
 func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *queueNode {
+	options, applied := v.newQueueOptions(spec, options)
 	q := v.b.newQueue(queue.ID(v.b.records.NextID()), spec, options)
 	n := newQueueNode(q, owner)
+	n.applied.Store(applied)
 	if n.durable {
 		n.commit.Store(v.b.write(topology.Unit{Puts: []topology.Record{topology.Queue{ID: q.ID(), Spec: spec}}}))
 	}
@@ -106,6 +135,7 @@ func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *q
 		v.exclusive[owner] = append(v.exclusive[owner], n)
 	}
 	v.queues.put(spec.Name, n)
+	v.queueCount++
 	v.generation.Add(1) // the default exchange routes to it
 	v.b.Counters.QueuesCreated.Add(1)
 	return n

@@ -54,7 +54,9 @@ func (v *VHost) restoreExchange(r topology.Exchange) error {
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
 	}
-	v.exchanges.put(r.Spec.Name, newExchangeNode(r.ID, x))
+	n := newExchangeNode(r.ID, x)
+	v.applyTo(n)
+	v.exchanges.put(r.Spec.Name, n)
 	return nil
 }
 
@@ -67,9 +69,13 @@ func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queu
 	if err != nil {
 		return fmt.Errorf("restore queue '%s' in vhost '%s': %w", r.Spec.Name, v.name, err)
 	}
+	options, applied := v.newQueueOptions(r.Spec, options)
 	q := v.b.newQueue(r.ID, r.Spec, options)
 	q.Restore(now, restored, out)
-	v.queues.put(r.Spec.Name, newQueueNode(q, nil))
+	n := newQueueNode(q, nil)
+	n.applied.Store(applied)
+	v.queues.put(r.Spec.Name, n)
+	v.queueCount++
 	return nil
 }
 

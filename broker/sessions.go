@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/auth"
 )
 
 // Session is a connection as the rest of the broker sees it: something that can describe
@@ -26,24 +27,32 @@ type SessionInfo struct {
 	Channels int
 }
 
-// sessions are the connections there are. The zero value is empty.
+// sessions are the connections there are.
 type sessions struct {
 	mu   sync.Mutex // guards the fields below
-	all  map[Session]uint64
+	all  map[Session]registered
 	ever uint64
+	// How many connections, and how many of their channels, a user or a virtual host has.
+	ofUser, ofVHost, channelsOf map[string]int
 }
 
-// Register makes a connection known. It is closed with its user, its virtual host or the
-// broker, and counted, until Unregister.
-func (b *Broker) Register(s Session) {
-	r := &b.sessions
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.all == nil {
-		r.all = make(map[Session]uint64)
-	}
+func (r *sessions) init() {
+	r.all = make(map[Session]registered)
+	r.ofUser, r.ofVHost, r.channelsOf = make(map[string]int), make(map[string]int), make(map[string]int)
+}
+
+// registered is what is remembered of a connection.
+type registered struct {
+	ordinal     uint64
+	user, vhost string
+}
+
+// add makes a connection known. r.mu is held.
+func (r *sessions) add(s Session, d SessionInfo) {
 	r.ever++
-	r.all[s] = r.ever
+	r.all[s] = registered{r.ever, d.User, d.VHost}
+	r.ofUser[d.User]++
+	r.ofVHost[d.VHost]++
 }
 
 // Unregister forgets a connection. Of one that is not registered it does nothing.
@@ -51,7 +60,44 @@ func (b *Broker) Unregister(s Session) {
 	r := &b.sessions
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	d, ok := r.all[s]
+	if !ok {
+		return
+	}
 	delete(r.all, s)
+	less(r.ofUser, d.user, 1)
+	less(r.ofVHost, d.vhost, 1)
+}
+
+// less takes n off a count and forgets it at none.
+func less(counts map[string]int, name string, n int) {
+	if counts[name] -= n; counts[name] <= 0 {
+		delete(counts, name)
+	}
+}
+
+// OpenChannel counts a channel of user, or refuses it when the user has as many as it may
+// (ERR-31).
+func (b *Broker) OpenChannel(user string) error {
+	b.mu.RLock()
+	limits := b.users[user].Limits
+	b.mu.RUnlock()
+	r := &b.sessions
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if limit, reached := limits.Reached(auth.MaxChannels, r.channelsOf[user]); reached {
+		return amqp.NotAllowed("number of channels opened for user '%s' has reached the maximum allowed user limit of %d", user, limit).OnNone()
+	}
+	r.channelsOf[user]++
+	return nil
+}
+
+// CloseChannels takes back n times OpenChannel.
+func (b *Broker) CloseChannels(user string, n int) {
+	r := &b.sessions
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	less(r.channelsOf, user, n)
 }
 
 // Sessions returns the connections, in the order they registered.
@@ -63,7 +109,7 @@ func (b *Broker) Sessions() []Session {
 	for s := range r.all {
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(x, y Session) int { return cmp.Compare(r.all[x], r.all[y]) })
+	slices.SortFunc(out, func(x, y Session) int { return cmp.Compare(r.all[x].ordinal, r.all[y].ordinal) })
 	return out
 }
 

@@ -19,8 +19,8 @@ func TestExchangeDeclareChecksInRabbitMQsOrder(t *testing.T) {
 	n := newNode(t)
 	n.exchange("x", "direct", alternate("ae"))
 	denied := func(what string) Permit {
-		return func(op auth.Operation, kind binding.Kind, name string) error {
-			if asked := fmt.Sprintf("%v %v %s", op, kind, name); asked == what {
+		return func(a Access) error {
+			if asked := fmt.Sprintf("%v %v %s", a.Op, a.Kind, a.Name); asked == what {
 				return amqp.AccessRefused("no %s", asked)
 			}
 			return nil
@@ -256,7 +256,7 @@ func TestPermissionsComeBeforeExistence(t *testing.T) {
 	refused(t, err, refuse("configure", "queue 'q'"))
 	_, err = n.v.DeleteExchange("x", false, permit)
 	refused(t, err, refuse("configure", "exchange 'x'"))
-	refused(t, permit(auth.Write, binding.Exchange, ""), refuse("write", "exchange 'amq.default'")) // PERM-2
+	refused(t, permit(Access{Op: auth.Write, Kind: binding.Exchange}), refuse("write", "exchange 'amq.default'")) // PERM-2
 
 	declare := func(name, dlx, want string) {
 		t.Helper()
@@ -776,8 +776,11 @@ func TestDeletedVirtualHostTakesEverythingAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside, outside := &session{user: "guest", vhost: "v"}, &session{user: "guest", vhost: "/"}
-	n.b.Register(inside)
-	n.b.Register(outside)
+	for _, s := range []*session{inside, outside} {
+		if _, err := n.b.Open(s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n.exchange("x", "fanout", autoDelete)
 	q := n.queue("q")
 	n.bind("x", "queue", "q", "")

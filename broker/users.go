@@ -27,29 +27,30 @@ func (b *Broker) Users() []auth.User {
 	return slices.SortedFunc(maps.Values(b.users), func(x, y auth.User) int { return cmp.Compare(x.Name, y.Name) })
 }
 
-// Permissions returns all permission records, by virtual host and user.
-func (b *Broker) Permissions() []auth.Permission {
-	grants := *b.grants.Load()
-	all := make([]auth.Permission, 0, len(grants))
-	for _, g := range grants {
-		all = append(all, g.Permission())
-	}
-	slices.SortFunc(all, func(x, y auth.Permission) int {
-		return cmp.Or(cmp.Compare(x.VHost, y.VHost), cmp.Compare(x.User, y.User))
-	})
-	return all
-}
-
-// PutUser adds a user, or replaces the one of that name.
+// PutUser adds a user, or gives the one of that name another password and other tags. Its
+// limits are replaced unless u.Limits is nil. Its connections stay, with the tags they
+// logged in with.
 func (b *Broker) PutUser(u auth.User) (*Commit, error) {
 	if err := auth.CheckHash(u.PasswordHash, u.Algorithm); err != nil {
-		return nil, fmt.Errorf("user %q: %w", u.Name, err)
+		return nil, refuse(Invalid, "user %q: %v", u.Name, err)
+	}
+	if u.Name == "" {
+		return nil, refuse(Invalid, "a user has to have a name")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if u.Limits == nil {
+		u.Limits = b.users[u.Name].Limits
+	}
+	return b.putUser(u), nil
+}
+
+// putUser stores a user. b.mu is held.
+func (b *Broker) putUser(u auth.User) *Commit {
+	u.Tags = slices.Clone(u.Tags)
 	c := b.write(topology.Unit{Puts: []topology.Record{topology.User{User: u}}})
 	b.users[u.Name] = u
-	return c, nil
+	return c
 }
 
 // DeleteUser removes a user and its permissions and closes its connections (C-33). Of a
@@ -61,9 +62,9 @@ func (b *Broker) DeleteUser(name string) *Commit {
 		b.mu.Unlock()
 		return nil
 	}
-	permissions := b.deleteGrants(func(k grantee) bool { return k.user == name })
-	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.User{User: u}}, permissions...)})
 	delete(b.users, name)
+	records := []topology.Record{topology.User{User: u}}
+	c := b.writeDeletes(append(records, b.deletePermissions(func(k grantee) bool { return k.user == name })...))
 	b.mu.Unlock()
 
 	b.closeSessions(func(d SessionInfo) bool { return d.User == name },
@@ -71,32 +72,31 @@ func (b *Broker) DeleteUser(name string) *Commit {
 	return c
 }
 
-// PutPermission sets what a user may do in a virtual host. Both have to be there.
-func (b *Broker) PutPermission(p auth.Permission) (*Commit, error) {
-	g, err := p.Compile()
-	if err != nil {
-		return nil, err
+// SetUserLimit sets one of a user's limits, auth.MaxConnections or auth.MaxChannels
+// (LIM-2). What is open above it stays open.
+func (b *Broker) SetUserLimit(user, limit string, value int64) (*Commit, error) {
+	if limit != auth.MaxConnections && limit != auth.MaxChannels {
+		return nil, refuse(Invalid, "Unrecognised terms [{<<%q>>,%d}] in user-limits", limit, value)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, ok := b.users[p.User]; !ok {
-		return nil, fmt.Errorf("no user %q", p.User)
-	}
-	if b.vhosts[p.VHost] == nil {
-		return nil, fmt.Errorf("no vhost %q", p.VHost)
-	}
-	c := b.write(topology.Unit{Puts: []topology.Record{topology.Permission{Permission: p}}})
-	b.changeGrants(func(grants map[grantee]*auth.Grant) { grants[grantee{p.User, p.VHost}] = g })
-	return c, nil
+	return b.changeUserLimits(user, Invalid, func(l auth.Limits) auth.Limits { return l.With(limit, value) })
 }
 
-// DeletePermission takes from a user its access to a virtual host. Connections that are
-// open stay (PERM-5).
-func (b *Broker) DeletePermission(user, vhost string) *Commit {
+// ClearUserLimit takes one of a user's limits away. It is content when there is none.
+func (b *Broker) ClearUserLimit(user, limit string) (*Commit, error) {
+	return b.changeUserLimits(user, NotFound, func(l auth.Limits) auth.Limits { return l.Without(limit) })
+}
+
+// changeUserLimits refuses a user that is not there as missing says: RabbitMQ answers that it
+// cannot be limited, and that it is not found to be freed of a limit.
+func (b *Broker) changeUserLimits(user string, missing RefusalKind, change func(auth.Limits) auth.Limits) (*Commit, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	records := b.deleteGrants(func(k grantee) bool { return k == grantee{user, vhost} })
-	return b.writeDeletes(records)
+	u, ok := b.users[user]
+	if !ok {
+		return nil, refuse(missing, "no_such_user")
+	}
+	u.Limits = change(u.Limits)
+	return b.putUser(u), nil
 }
 
 // HashPassword returns a password's hash with new salt, for a User whose Algorithm is

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/topology"
 )
 
 // PERM-8
@@ -72,7 +74,7 @@ func TestOpeningAVirtualHost(t *testing.T) {
 	}
 	f := func(vhost, want string) {
 		t.Helper()
-		_, err := n.b.Open("guest", vhost)
+		_, err := n.b.Open(&session{user: "guest", vhost: vhost})
 		refused(t, err, want)
 	}
 	f("/", "")
@@ -117,9 +119,14 @@ func TestConnectionsOfADeletedUserAreClosed(t *testing.T) {
 	if _, err := n.b.PutUser(auth.User{Name: "u"}); err != nil {
 		t.Fatal(err)
 	}
-	theirs, others, gone := &session{user: "u"}, &session{user: "guest"}, &session{user: "u"}
+	if _, err := n.b.PutPermission(auth.Permission{User: "u", VHost: "/"}); err != nil {
+		t.Fatal(err)
+	}
+	theirs, others, gone := &session{user: "u", vhost: "/"}, &session{user: "guest", vhost: "/"}, &session{user: "u", vhost: "/"}
 	for _, s := range []*session{theirs, gone, others} {
-		n.b.Register(s)
+		if _, err := n.b.Open(s); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n.b.Unregister(gone)
 	if got := fmt.Sprint(len(n.b.Sessions()), n.b.Sessions()[0] == Session(theirs), n.b.Sessions()[1] == Session(others)); got != "2 true true" {
@@ -143,5 +150,214 @@ func TestGeneratedNamesRepeatWithTheirEntropy(t *testing.T) {
 	}
 	if again := b.b.GeneratedName("amq.ctag-"); again != first {
 		t.Errorf("the same entropy gave %q, then %q", first, again)
+	}
+}
+
+// PERM-7
+func TestTopicPermissionsNarrowTheirExchange(t *testing.T) {
+	n := newNode(t)
+	set := func(exchange, write, read string) {
+		t.Helper()
+		if _, err := n.b.PutTopicPermission(auth.TopicPermission{User: "guest", VHost: "/", Exchange: exchange, Write: write, Read: read}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(op auth.Operation, exchange, key string, want bool) {
+		t.Helper()
+		err := n.b.Authorize("guest", "/", Access{Op: op, Kind: binding.Exchange, Name: exchange, Topic: true, Key: key})
+		if (err == nil) != want {
+			t.Errorf("%v %q on %q: got %v", op, key, exchange, err)
+		}
+	}
+	f(auth.Write, "t", "anything", true)
+	set("t", "^a", "^b")
+	set("s", "^c", "^d")
+	set("t", "^a\\.", "^b")
+	n.disk.commit()
+	for range 2 {
+		f(auth.Write, "t", "a.x", true)
+		f(auth.Write, "t", "ax", false)
+		f(auth.Read, "t", "a.x", false)
+		f(auth.Write, "s", "c", true)
+		f(auth.Write, "other", "x", true)
+		if got := n.b.TopicPermissions(); len(got) != 2 || got[0].Exchange != "s" || got[1].Write != "^a\\." || !n.b.HasTopicPermissions("guest", "/") {
+			t.Errorf("got %+v", got)
+		}
+		n = restart(t, n.disk)
+	}
+	only := "s"
+	if n.b.DeleteTopicPermission("guest", "/", &only) == nil || n.b.DeleteTopicPermission("guest", "/", &only) != nil {
+		t.Error("want one deleted, once")
+	}
+	f(auth.Write, "s", "x", true)
+	f(auth.Write, "t", "x", false)
+	if n.b.DeleteTopicPermission("guest", "/", nil) == nil || n.b.HasTopicPermissions("guest", "/") || !n.b.HasAccess("guest", "/") {
+		t.Error("want all topic permissions deleted, and the others kept")
+	}
+	_, err := n.b.PutTopicPermission(auth.TopicPermission{User: "nobody", VHost: "/"})
+	var r *Refusal
+	if !errors.As(err, &r) || r.Kind != Invalid || r.Reason != "vhost_or_user_not_found" {
+		t.Errorf("got %v", err)
+	}
+	n.disk.commit()
+	if n.disk.has("topic permission") {
+		t.Error("left on disk")
+	}
+}
+
+// Whoever remembers an answer has to hear of every change.
+func TestPermissionsVersionChangesWithThem(t *testing.T) {
+	n := newNode(t)
+	last := n.b.PermissionsVersion()
+	changed := func(what string) {
+		t.Helper()
+		if now := n.b.PermissionsVersion(); now == last {
+			t.Errorf("%s: the version stayed", what)
+		} else {
+			last = now
+		}
+	}
+	for _, vhost := range []string{"v", "w"} {
+		if _, err := n.b.PutVHost(vhost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last = n.b.PermissionsVersion()
+	for _, vhost := range []string{"v", "w"} {
+		if _, err := n.b.PutPermission(auth.Permission{User: "guest", VHost: vhost, Read: "."}); err != nil {
+			t.Fatal(err)
+		}
+		changed("set")
+	}
+	if _, err := n.b.PutTopicPermission(auth.TopicPermission{User: "guest", VHost: "v", Exchange: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	changed("set topic")
+	n.b.DeleteTopicPermission("guest", "v", nil)
+	changed("cleared topic")
+	n.b.DeletePermission("guest", "v")
+	changed("cleared")
+	n.b.DeleteVHost(n.now, "w", &n.out)
+	changed("deleted the virtual host")
+	n.b.DeleteUser("guest")
+	changed("deleted the user")
+	if got := len(n.b.Permissions()) + len(n.b.TopicPermissions()); got != 0 {
+		t.Errorf("%d permissions are left", got)
+	}
+}
+
+// A permission that a crash left behind must not come to life with another user or another
+// virtual host of that name.
+func TestPermissionsOfWhatIsGoneAreGarbage(t *testing.T) {
+	n := newNode(t)
+	n.disk.records = append(n.disk.records,
+		topology.Permission{Permission: auth.Permission{User: "gone", VHost: "/", Read: ".*"}},
+		topology.Permission{Permission: auth.Permission{User: "guest", VHost: "gone", Read: ".*"}},
+		topology.TopicPermission{TopicPermission: auth.TopicPermission{User: "gone", VHost: "/", Exchange: "x"}})
+	n = restart(t, n.disk)
+	if _, err := n.b.PutUser(auth.User{Name: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.b.PutVHost("gone"); err != nil {
+		t.Fatal(err)
+	}
+	if n.b.HasAccess("gone", "/") || n.b.HasAccess("guest", "gone") || n.b.HasTopicPermissions("gone", "/") {
+		t.Error("they came to life")
+	}
+	if n.disk.has("permission gone") || n.disk.has("permission guest gone") || n.disk.has("topic permission") {
+		t.Error("they stayed on disk")
+	}
+}
+
+// LIM-2, C-16, ERR-31
+func TestUserHasNoMoreThanItMay(t *testing.T) {
+	n := newNode(t)
+	limit := func(name string, value int64) {
+		t.Helper()
+		if _, err := n.b.SetUserLimit("guest", name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(want string) *session {
+		t.Helper()
+		s := &session{user: "guest", vhost: "/"}
+		_, err := n.b.Open(s)
+		refused(t, err, want)
+		return s
+	}
+	limit(auth.MaxConnections, 1)
+	limit(auth.MaxChannels, 2)
+	first := open("")
+	open("hard 530 NOT_ALLOWED - connection refused for user 'guest': user connection limit (1) is reached")
+	n.b.Unregister(first)
+	n.b.Unregister(first)
+	open("")
+	channel := func(want string) {
+		t.Helper()
+		refused(t, n.b.OpenChannel("guest"), want)
+	}
+	channel("")
+	channel("")
+	channel("hard 530 NOT_ALLOWED - number of channels opened for user 'guest' has reached the maximum allowed user limit of 2")
+	n.b.CloseChannels("guest", 2)
+	channel("")
+	n.disk.commit()
+
+	n = restart(t, n.disk)
+	limit(auth.MaxConnections, 0)
+	open("hard 530 NOT_ALLOWED - connection refused for user 'guest': user connection limit (0) is reached")
+	u, _ := n.b.User("guest")
+	u.Limits, u.PasswordHash = nil, n.b.HashPassword("new")
+	if _, err := n.b.PutUser(u); err != nil {
+		t.Fatal(err)
+	}
+	if u, _ = n.b.User("guest"); len(u.Limits) != 2 { // another password leaves them
+		t.Errorf("limits: got %v", u.Limits)
+	}
+	for _, name := range []string{auth.MaxConnections, auth.MaxChannels, auth.MaxChannels} {
+		if _, err := n.b.ClearUserLimit("guest", name); err != nil {
+			t.Error(err)
+		}
+	}
+	open("")
+	if _, err := n.b.SetUserLimit("guest", "max-queues", 1); err == nil || err.Error() != `Unrecognised terms [{<<"max-queues">>,1}] in user-limits` {
+		t.Errorf("got %v", err)
+	}
+	if _, err := n.b.SetUserLimit("nobody", auth.MaxChannels, 1); err == nil {
+		t.Error("nobody was limited")
+	}
+	if _, err := n.b.SetVHostLimit("/", auth.MaxConnections, 1); err != nil {
+		t.Fatal(err)
+	}
+	open("hard 530 NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached")
+}
+
+func TestPasswordsAndTagsChange(t *testing.T) {
+	n := newNode(t)
+	put := func(password string, tags ...string) {
+		t.Helper()
+		if _, err := n.b.PutUser(auth.User{Name: "u", PasswordHash: n.b.HashPassword(password), Algorithm: auth.SHA256, Tags: tags}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(password string, want bool) {
+		t.Helper()
+		if got := n.b.CheckPassword("u", password, false) == nil; got != want {
+			t.Errorf("%q: got %v", password, got)
+		}
+	}
+	put("one", auth.Monitoring)
+	f("one", true)
+	put("two")
+	f("one", false)
+	f("two", true)
+	if n.b.HasTag("u", auth.Monitoring) {
+		t.Error("the tag stayed")
+	}
+	put("") // PERM-9: the empty password is nobody's
+	f("", false)
+	f("two", false)
+	if _, err := n.b.PutUser(auth.User{}); err == nil {
+		t.Error("a user without a name")
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
@@ -25,8 +27,16 @@ type VHost struct {
 	// generation counts the changes that may route a message differently.
 	generation atomic.Uint64
 
+	// settings is what is stored of the virtual host itself. It is replaced under Broker.mu.
+	settings atomic.Pointer[topology.VHost]
+
+	applying sync.Mutex // held by whoever changes policies, until that has reached every queue
+
 	mu       sync.Mutex // guards the fields below
 	bindings binding.Set
+	rules    policy.Rules // changed with applying held too
+	// queueCount is how many queues there are (LIM-2).
+	queueCount int
 	// exclusive has the queues of each connection, oldest first.
 	exclusive map[Owner][]*queueNode
 	// lastBind and lastDelete are the newest commits with a binding put and with anything
@@ -49,6 +59,7 @@ type exchangeNode struct {
 	internal    bool
 	destination *binding.Destination // its Target is x
 	commit      atomic.Pointer[Commit]
+	applied     atomic.Pointer[policy.Applied] // nil for no policies
 }
 
 // queueNode is a declared queue.
@@ -57,7 +68,19 @@ type queueNode struct {
 	durable     bool
 	owner       Owner                // nil unless it is exclusive
 	destination *binding.Destination // its Target is q
+	kind        policy.Kind
 	commit      atomic.Pointer[Commit]
+	applied     atomic.Pointer[policy.Applied] // nil for no policies
+}
+
+func (n *exchangeNode) policies() policy.Applied { return orNone(n.applied.Load()) }
+func (n *queueNode) policies() policy.Applied    { return orNone(n.applied.Load()) }
+
+func orNone(a *policy.Applied) policy.Applied {
+	if a == nil {
+		return policy.Applied{}
+	}
+	return *a
 }
 
 func newExchangeNode(id uint64, x *exchange.Exchange) *exchangeNode {
@@ -77,15 +100,17 @@ func newQueueNode(q *queue.Queue, owner Owner) *queueNode {
 		q:           q,
 		durable:     spec.Durable && !spec.Exclusive,
 		owner:       owner,
+		kind:        kindOf(q.Options().Type),
 		destination: &binding.Destination{Name: q.Name(), Kind: binding.Queue, Target: q},
 	}
 }
 
 // newVHost returns a virtual host with nothing but the default exchange, which is the
 // same everywhere and not stored.
-func newVHost(b *Broker, name string) *VHost {
-	v := &VHost{b: b, name: name, exclusive: make(map[Owner][]*queueNode)}
-	x, err := exchange.New(exchange.Spec{VHost: name, Name: exchange.Default, Type: "direct", Durable: true})
+func newVHost(b *Broker, r topology.VHost) *VHost {
+	v := &VHost{b: b, name: r.Name, exclusive: make(map[Owner][]*queueNode)}
+	v.settings.Store(&r)
+	x, err := exchange.New(exchange.Spec{VHost: r.Name, Name: exchange.Default, Type: "direct", Durable: true})
 	if err != nil {
 		panic("broker: no direct exchange type: " + err.Error())
 	}
@@ -126,17 +151,94 @@ func (v *VHost) completePredeclared() error {
 func (b *Broker) PutVHost(name string) (*Commit, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v := b.vhosts[name]; v != nil {
+	if b.vhosts[name] != nil {
 		return nil, nil
 	}
-	v := newVHost(b, name)
+	return b.addVHost(topology.VHost{Name: name})
+}
+
+// SetVHost makes a virtual host, or gives the one that is there other settings. Its limits
+// are replaced unless r.Limits is nil. A default queue type applies to queues that are
+// declared from then on.
+func (b *Broker) SetVHost(r topology.VHost) (*Commit, error) {
+	switch r.DefaultQueueType {
+	case "", "classic", "quorum":
+	default:
+		return nil, refuse(Invalid, "Unsupported default queue type: %s", r.DefaultQueueType)
+	}
+	r.Tags = slices.Clone(r.Tags)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.vhosts[r.Name]
+	if v == nil {
+		return b.addVHost(r)
+	}
+	if r.Limits == nil {
+		r.Limits = v.Settings().Limits
+	}
+	return b.changeVHost(v, r), nil
+}
+
+// addVHost makes a virtual host that is not there. b.mu is held.
+func (b *Broker) addVHost(r topology.VHost) (*Commit, error) {
+	v := newVHost(b, r)
 	added, err := v.addPredeclared()
 	if err != nil {
 		return nil, err
 	}
-	c := b.write(topology.Unit{Puts: append([]topology.Record{topology.VHost{Name: name}}, added...)})
-	b.vhosts[name] = v
+	c := b.write(topology.Unit{Puts: append([]topology.Record{r}, added...)})
+	b.vhosts[r.Name] = v
 	return c, nil
+}
+
+// changeVHost gives a virtual host other settings. b.mu is held.
+func (b *Broker) changeVHost(v *VHost, r topology.VHost) *Commit {
+	c := b.write(topology.Unit{Puts: []topology.Record{r}})
+	v.settings.Store(&r)
+	return c
+}
+
+// SetVHostLimit sets one of a virtual host's limits, auth.MaxConnections or auth.MaxQueues
+// (LIM-2). What is there above it stays.
+func (b *Broker) SetVHostLimit(vhost, limit string, value int64) (*Commit, error) {
+	if limit != auth.MaxConnections && limit != auth.MaxQueues {
+		return nil, refuse(Invalid, "Validation failed\n\nUnrecognised terms [{<<%q>>,%d}] in limits\n", limit, value)
+	}
+	return b.changeVHostLimits(vhost, func(l auth.Limits) auth.Limits { return l.With(limit, value) })
+}
+
+// ClearVHostLimit takes one of a virtual host's limits away. It is content when there is
+// none.
+func (b *Broker) ClearVHostLimit(vhost, limit string) (*Commit, error) {
+	return b.changeVHostLimits(vhost, func(l auth.Limits) auth.Limits { return l.Without(limit) })
+}
+
+func (b *Broker) changeVHostLimits(vhost string, change func(auth.Limits) auth.Limits) (*Commit, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.vhosts[vhost]
+	if v == nil {
+		return nil, noVHost()
+	}
+	r := v.Settings()
+	r.Limits = change(r.Limits)
+	return b.changeVHost(v, r), nil
+}
+
+// Settings is the virtual host as it was set. Its lists must not be changed.
+func (v *VHost) Settings() topology.VHost { return *v.settings.Load() }
+
+// RemoveVHost is DeleteVHost for an operator, who is refused what is not there, and what
+// is protected.
+func (b *Broker) RemoveVHost(now time.Time, name string, out *queue.Effects) (*Commit, error) {
+	v := b.VHost(name)
+	switch {
+	case v == nil:
+		return nil, noVHost()
+	case v.Settings().Protected:
+		return nil, refuse(Protected, "Refusing to delete virtual host '%s' because it is protected from deletion", name)
+	}
+	return b.DeleteVHost(now, name, out), nil
 }
 
 // DeleteVHost deletes a virtual host with everything in it and closes its connections
@@ -148,9 +250,14 @@ func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Co
 		b.mu.Unlock()
 		return nil
 	}
-	permissions := b.deleteGrants(func(k grantee) bool { return k.vhost == name })
-	c := b.write(topology.Unit{Deletes: append([]topology.Record{topology.VHost{Name: name}}, permissions...)})
 	delete(b.vhosts, name)
+	v.mu.Lock()
+	v.deleted = true // from here on nobody declares or sets anything in it
+	v.mu.Unlock()
+	// What a crash leaves of the rest is garbage without the first (S-5).
+	records := []topology.Record{v.Settings()}
+	records = append(records, b.deletePermissions(func(k grantee) bool { return k.vhost == name })...)
+	c := b.writeDeletes(append(records, v.policyRecords()...))
 	b.former.add(v.totals())
 	b.mu.Unlock()
 
@@ -167,7 +274,6 @@ func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Co
 func (v *VHost) deleteAll(now time.Time, out *queue.Effects) *Commit {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.deleted = true
 	var r removal
 	for _, n := range v.queues.sorted() {
 		if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {

@@ -60,7 +60,7 @@ type Config struct {
 	Log Log `key:"log"`
 
 	// What is declared when the broker starts. Users get the password, tags and permissions
-	// said here, whatever they had before. Anything else that exists already has to be the
+	// said here, whatever they had before, and policies are what is said here. Anything else that exists already has to be the
 	// same, or the broker does not start.
 	Topology Topology `key:"topology"`
 

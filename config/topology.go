@@ -12,11 +12,13 @@ import (
 // Topology is what is declared when the broker starts. A virtual host that is left out
 // is /.
 type Topology struct {
-	VHosts    []VHost    `yaml:"vhosts,omitempty"`
-	Users     []User     `yaml:"users,omitempty"`
-	Exchanges []Exchange `yaml:"exchanges,omitempty"`
-	Queues    []Queue    `yaml:"queues,omitempty"`
-	Bindings  []Binding  `yaml:"bindings,omitempty"`
+	VHosts           []VHost    `yaml:"vhosts,omitempty"`
+	Users            []User     `yaml:"users,omitempty"`
+	Policies         []Policy   `yaml:"policies,omitempty"`
+	OperatorPolicies []Policy   `yaml:"operator_policies,omitempty"`
+	Exchanges        []Exchange `yaml:"exchanges,omitempty"`
+	Queues           []Queue    `yaml:"queues,omitempty"`
+	Bindings         []Binding  `yaml:"bindings,omitempty"`
 }
 
 // VHost is a virtual host to create.
@@ -27,11 +29,12 @@ type VHost struct {
 // User is a user to create, with either a password or the hash of one as RabbitMQ's
 // definitions have it: base64 of a four-byte salt and the SHA-256 of salt and password.
 type User struct {
-	Name         string       `yaml:"name"`
-	Password     string       `yaml:"password,omitempty"`
-	PasswordHash string       `yaml:"password_hash,omitempty"`
-	Tags         []string     `yaml:"tags,omitempty,flow"`
-	Permissions  []Permission `yaml:"permissions,omitempty"`
+	Name             string            `yaml:"name"`
+	Password         string            `yaml:"password,omitempty"`
+	PasswordHash     string            `yaml:"password_hash,omitempty"`
+	Tags             []string          `yaml:"tags,omitempty,flow"`
+	Permissions      []Permission      `yaml:"permissions,omitempty"`
+	TopicPermissions []TopicPermission `yaml:"topic_permissions,omitempty"`
 }
 
 // Permission is what a user may do in a virtual host: three regular expressions that
@@ -41,6 +44,26 @@ type Permission struct {
 	Configure string `yaml:"configure"`
 	Write     string `yaml:"write"`
 	Read      string `yaml:"read"`
+}
+
+// TopicPermission is what a user may do with the routing keys of a topic exchange: two
+// regular expressions, in which {username} and {vhost} stand for the names.
+type TopicPermission struct {
+	VHost    string `yaml:"vhost"`
+	Exchange string `yaml:"exchange"`
+	Write    string `yaml:"write"`
+	Read     string `yaml:"read"`
+}
+
+// Policy is a policy or an operator policy to set.
+type Policy struct {
+	VHost   string `yaml:"vhost"`
+	Name    string `yaml:"name"`
+	Pattern string `yaml:"pattern"`
+	// ApplyTo is all, queues, classic_queues, quorum_queues or exchanges.
+	ApplyTo    string    `yaml:"apply_to"`
+	Priority   int       `yaml:"priority,omitempty"`
+	Definition Arguments `yaml:"definition"`
 }
 
 // Exchange is an exchange to declare. It is durable unless it says otherwise, and a
@@ -82,6 +105,20 @@ const defaultVHost = "/"
 func (p *Permission) UnmarshalYAML(n *yaml.Node) error {
 	type plain Permission
 	*p = Permission{VHost: defaultVHost}
+	return n.Decode((*plain)(p))
+}
+
+// UnmarshalYAML reads a topic permission and gives it its defaults.
+func (p *TopicPermission) UnmarshalYAML(n *yaml.Node) error {
+	type plain TopicPermission
+	*p = TopicPermission{VHost: defaultVHost}
+	return n.Decode((*plain)(p))
+}
+
+// UnmarshalYAML reads a policy and gives it its defaults.
+func (p *Policy) UnmarshalYAML(n *yaml.Node) error {
+	type plain Policy
+	*p = Policy{VHost: defaultVHost, ApplyTo: "all"}
 	return n.Decode((*plain)(p))
 }
 

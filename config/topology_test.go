@@ -15,6 +15,9 @@ topology:
       password: s3cret
       tags: [administrator]
       permissions: [{vhost: shop, configure: "", write: "^orders", read: ".*"}, {read: ".*"}]
+      topic_permissions: [{exchange: order_exchange, write: "^{username}", read: ".*"}]
+  policies: [{name: limits, pattern: "^order", definition: {max-length: 5, overflow: reject-publish}}]
+  operator_policies: [{vhost: shop, name: limits, pattern: "", apply_to: queues, priority: 2, definition: {expires: 1000}}]
   exchanges:
     - {name: order_exchange, type: topic, durable: true}
     - {name: plain}
@@ -33,7 +36,10 @@ topology:
 		VHosts: []VHost{{Name: "shop"}},
 		Users: []User{{Name: "shop", Password: "s3cret", Tags: []string{"administrator"}, Permissions: []Permission{
 			{VHost: "shop", Write: "^orders", Read: ".*"}, {VHost: "/", Read: ".*"},
-		}}},
+		}, TopicPermissions: []TopicPermission{{VHost: "/", Exchange: "order_exchange", Write: "^{username}", Read: ".*"}}}},
+		Policies: []Policy{{VHost: "/", Name: "limits", Pattern: "^order", ApplyTo: "all",
+			Definition: Arguments{"max-length": int64(5), "overflow": "reject-publish"}}},
+		OperatorPolicies: []Policy{{VHost: "shop", Name: "limits", ApplyTo: "queues", Priority: 2, Definition: Arguments{"expires": int64(1000)}}},
 		Exchanges: []Exchange{
 			{VHost: "/", Name: "order_exchange", Type: "topic", Durable: true},
 			{VHost: "/", Name: "plain", Type: "direct", Durable: true},
@@ -107,6 +113,8 @@ func TestTopologyThatNoBrokerCouldDeclareIsRefused(t *testing.T) {
 	f("users: [{name: a}]", "topology.users[0]", "neither")
 	f("users: [{name: a, password: b, password_hash: c}]", "topology.users[0]", "both")
 	f("users: [{name: a, password: b, permissions: [{read: a}, {vhost: /}]}]", "topology.users[0].permissions[1]")
+	f("users: [{name: a, password: b, topic_permissions: [{exchange: x}, {exchange: x, vhost: /}]}]", "topology.users[0].topic_permissions[1]")
+	f("policies: [{name: a}, {name: a}], operator_policies: [{name: a}]", "topology.policies[1]", "given before")
 	f("bindings: [{exchange: a}]", "topology.bindings[0]", "one of queue and destination_exchange")
 	f("bindings: [{exchange: a, queue: b, destination_exchange: c}]", "topology.bindings[0]", "one of")
 	f("bindings: [{queue: b}]", "topology.bindings[0]: has no exchange")

@@ -137,6 +137,19 @@ func (t *Topology) check(add func(key, format string, args ...any)) {
 			}
 			vhosts[p.VHost] = true
 		}
+		topics := map[[2]string]bool{}
+		for j, p := range u.TopicPermissions {
+			if topics[[2]string{p.VHost, p.Exchange}] {
+				add(fmt.Sprintf("%s.topic_permissions[%d]", key, j), "topic permissions for %q in %q were given before", p.Exchange, p.VHost)
+			}
+			topics[[2]string{p.VHost, p.Exchange}] = true
+		}
+	}
+	for i, p := range t.Policies {
+		once(at("policies", i), "policy", p.VHost, p.Name)
+	}
+	for i, p := range t.OperatorPolicies {
+		once(at("operator_policies", i), "operator policy", p.VHost, p.Name)
 	}
 	for i, x := range t.Exchanges {
 		once(at("exchanges", i), "exchange", x.VHost, x.Name)

@@ -9,6 +9,7 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 )
@@ -94,7 +95,7 @@ func (ch *Channel) readQueue(name string) (*queue.Queue, change, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := ch.permit(auth.Read, binding.Queue, name); err != nil {
+	if err := ch.permit(broker.Access{Op: auth.Read, Kind: binding.Queue, Name: name}); err != nil {
 		return nil, nil, err
 	}
 	q, commit, err := ch.c.vhost.Queue(ch.c, name)

@@ -6,6 +6,7 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/message"
 )
@@ -152,7 +153,7 @@ func (ch *Channel) checkPublish() (*message.Message, *exchange.Exchange, error) 
 	case p.tooLong != 0:
 		return nil, nil, tooLong(p.tooLong, ch.c.opts.MaxMessageBytes)
 	}
-	if err := ch.permit(auth.Write, binding.Exchange, p.exchange); err != nil {
+	if err := ch.permit(broker.Access{Op: auth.Write, Kind: binding.Exchange, Name: p.exchange}); err != nil {
 		return nil, nil, err
 	}
 	x, err := ch.c.vhost.ExchangeForPublish(p.exchange)
@@ -168,10 +169,14 @@ func (ch *Channel) checkPublish() (*message.Message, *exchange.Exchange, error) 
 		return nil, nil, err
 	case p.found.keys != nil:
 		return nil, nil, p.found.keys
-	case p.found.userID != nil:
-		return nil, nil, p.found.userID
 	}
 	m.More = p.found.more
+	if err := ch.permitKeys(x, m); err != nil {
+		return nil, nil, err
+	}
+	if p.found.userID != nil {
+		return nil, nil, p.found.userID
+	}
 	return m, x, nil
 }
 

@@ -73,6 +73,10 @@ func (c *Connection) openChannel(f amqp.Frame) {
 			len(c.channels), limit).OnNone())
 		return
 	}
+	if err := c.b.OpenChannel(c.client.user); err != nil {
+		c.raise(nil, err)
+		return
+	}
 	ch := &Channel{c: c, id: f.Channel}
 	c.channels[f.Channel] = ch
 	c.channelCount.Store(int64(len(c.channels)))
@@ -101,6 +105,7 @@ func (c *Connection) closingChannelFrame(ch *Channel, f amqp.Frame) {
 // freeChannel makes the number free to be opened again (CH-6).
 func (c *Connection) freeChannel(ch *Channel) {
 	delete(c.channels, ch.id)
+	c.b.CloseChannels(c.client.user, 1)
 	c.channelCount.Store(int64(len(c.channels)))
 	c.last = nil
 }

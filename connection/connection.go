@@ -341,6 +341,9 @@ func (c *Connection) release() {
 	for _, id := range slices.Sorted(maps.Keys(c.channels)) {
 		c.channels[id].stop()
 	}
+	if n := len(c.channels); n > 0 {
+		c.b.CloseChannels(c.client.user, n)
+	}
 	c.channels, c.last = nil, nil
 	if c.vhost != nil {
 		c.b.Unblock(c.session)

@@ -223,20 +223,19 @@ func negotiate(what string, value, minimum, maximum int, unlimited string) *amqp
 	return nil
 }
 
-// open lets the client into its virtual host (C-15).
+// open lets the client into its virtual host (C-15, C-16).
 func (c *Connection) open(m *amqp.ConnectionOpen) {
-	v, err := c.b.Open(c.client.user, m.VirtualHost)
+	s := &session{c: c, info: broker.SessionInfo{Name: c.peer.Name, User: c.client.user, VHost: m.VirtualHost}}
+	v, err := c.b.Open(s)
 	if err != nil {
 		c.raise(nil, asError(err).On(m.ID()))
 		return
 	}
-	c.vhost = v
+	c.vhost, c.session = v, s
 	c.permit = c.b.Permit(c.client.user, m.VirtualHost)
 	c.channels = make(map[uint16]*Channel)
 	c.client.impersonator = slices.Contains(c.b.Tags(c.client.user), auth.Impersonator)
 	c.deadline = time.Time{}
-	c.session = &session{c: c, info: broker.SessionInfo{Name: c.peer.Name, User: c.client.user, VHost: m.VirtualHost}}
-	c.b.Register(c.session)
 	c.b.Counters.ConnectionsOpened.Add(1)
 	c.send(0, &amqp.ConnectionOpenOk{})
 	c.state = running

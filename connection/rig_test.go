@@ -233,12 +233,18 @@ var capabilities = amqp.Table{{Name: "capabilities", Value: amqp.Table{
 	{Name: "authentication_failure_close", Value: true},
 }}}
 
-// open shakes hands and opens channels.
+// open shakes hands as guest and opens channels.
 func (r *rig) open(channels ...uint16) *rigConn {
+	r.t.Helper()
+	return r.login("guest", channels...)
+}
+
+// login shakes hands as a user whose password is its name, and opens channels.
+func (r *rig) login(user string, channels ...uint16) *rigConn {
 	r.t.Helper()
 	k := r.accept(Options{})
 	b := []byte(amqp.ProtocolHeader)
-	b = append(b, frameOf(0, &amqp.ConnectionStartOk{ClientProperties: capabilities, Mechanism: "PLAIN", Response: "\x00guest\x00guest", Locale: "en_US"})...)
+	b = append(b, frameOf(0, &amqp.ConnectionStartOk{ClientProperties: capabilities, Mechanism: "PLAIN", Response: "\x00" + user + "\x00" + user, Locale: "en_US"})...)
 	b = append(b, frameOf(0, &amqp.ConnectionTuneOk{ChannelMax: 2047, FrameMax: 131072, Heartbeat: 0})...)
 	b = append(b, frameOf(0, &amqp.ConnectionOpen{VirtualHost: "/"})...)
 	for _, id := range channels {

@@ -16,6 +16,7 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/queue"
 )
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
@@ -32,6 +33,9 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	tick 3s                       time passes
 //	hold, commit                  the disk waits until it is told
 //	user u configure write read   a user whose password is its name
+//	topic u exchange write read   a topic permission of that user
+//	limit user|vhost name limit n
+//	delete user|vhost name
 //	alarm memory|disk|slow, clear memory|disk|slow
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -97,6 +101,14 @@ func (s *script) command(line string) {
 		s.rig.settle()
 	case "user":
 		s.user(words[1:])
+	case "topic":
+		_, err := s.rig.b.PutTopicPermission(auth.TopicPermission{User: words[1], VHost: "/", Exchange: words[2], Write: words[3], Read: words[4]})
+		s.check(err)
+		s.rig.settle()
+	case "limit":
+		s.limit(words[1], words[2], words[3], words[4])
+	case "delete":
+		s.delete(words[1], words[2])
 	case "alarm", "clear":
 		a, ok := map[string]broker.Alarm{"memory": broker.MemoryAlarm, "disk": broker.DiskAlarm, "slow": broker.SlowDiskAlarm}[words[1]]
 		if !ok {
@@ -162,6 +174,29 @@ func (s *script) user(words []string) {
 	if len(words) > 1 {
 		_, err = b.PutPermission(auth.Permission{User: words[0], VHost: "/", Configure: words[1], Write: words[2], Read: words[3]})
 		s.check(err)
+	}
+	s.rig.settle()
+}
+
+func (s *script) limit(of, name, limit, value string) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	s.check(err)
+	set := s.rig.b.SetUserLimit
+	if of == "vhost" {
+		set = s.rig.b.SetVHostLimit
+	}
+	_, err = set(name, limit, n)
+	s.check(err)
+	s.rig.settle()
+}
+
+func (s *script) delete(what, name string) {
+	if what == "user" {
+		s.rig.b.DeleteUser(name)
+	} else {
+		var out queue.Effects
+		s.rig.b.DeleteVHost(s.rig.now, name, &out)
+		s.rig.b.Flush(s.rig.now, &out)
 	}
 	s.rig.settle()
 }

@@ -33,6 +33,8 @@ type Exchange struct {
 	PublishedIn  atomic.Uint64
 	PublishedOut atomic.Uint64
 
+	policied atomic.Pointer[string] // the alternate exchange that policies name
+
 	mu  sync.RWMutex // guards the type's bindings
 	typ Type
 }
@@ -51,6 +53,34 @@ func (x *Exchange) Spec() Spec { return x.spec }
 
 // Name returns the exchange's name, "" for the default exchange.
 func (x *Exchange) Name() string { return x.spec.Name }
+
+// ByTopic reports whether the exchange is of type topic, for which there are permissions
+// of routing keys (PERM-7).
+func (x *Exchange) ByTopic() bool {
+	_, ok := x.typ.(*topic)
+	return ok
+}
+
+// AlternateExchange returns where messages go that lead nowhere from here, and whether
+// there is such a name: the argument, or else what a policy says (EX-12).
+func (x *Exchange) AlternateExchange() (name string, ok bool) {
+	if name, ok = x.spec.AlternateExchange(); ok {
+		return name, true
+	}
+	if p := x.policied.Load(); p != nil {
+		return *p, true
+	}
+	return "", false
+}
+
+// SetPolicyAlternate says what policies name as alternate exchange, if they do.
+func (x *Exchange) SetPolicyAlternate(name string, ok bool) {
+	if !ok {
+		x.policied.Store(nil)
+		return
+	}
+	x.policied.Store(&name)
+}
 
 // ValidateBinding says why b may not be made, as an *amqp.Error (ERR-24), or nil.
 func (x *Exchange) ValidateBinding(b binding.Binding) error { return x.typ.ValidateBinding(b) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/persistence"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
@@ -62,10 +64,16 @@ func declareAll(now time.Time, b *broker.Broker, t config.Topology, unbound func
 	for _, u := range t.Users {
 		try(putUser(b, u), "user %q", u.Name)
 	}
+	var out queue.Effects
+	for _, p := range t.Policies {
+		try(setPolicy(now, p, b.VHost(p.VHost), (*broker.VHost).Policies, b.SetPolicy, &out), "policy %q", p.Name)
+	}
+	for _, p := range t.OperatorPolicies {
+		try(setPolicy(now, p, b.VHost(p.VHost), (*broker.VHost).OperatorPolicies, b.SetOperatorPolicy, &out), "operator policy %q", p.Name)
+	}
 	for _, x := range t.Exchanges {
 		try(declareExchange(b, x), "exchange %q", x.Name)
 	}
-	var out queue.Effects
 	for _, q := range t.Queues {
 		try(declareQueue(now, b, q, &out), "queue %q", q.Name)
 	}
@@ -105,7 +113,36 @@ func putUser(b *broker.Broker, u config.User) error {
 			return err
 		}
 	}
+	narrowed := b.TopicPermissions()
+	for _, p := range u.TopicPermissions {
+		want := auth.TopicPermission{User: u.Name, VHost: p.VHost, Exchange: p.Exchange, Write: p.Write, Read: p.Read}
+		if slices.Contains(narrowed, want) {
+			continue
+		}
+		if _, err := b.PutTopicPermission(want); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// setPolicy sets a policy of v, or an operator policy, unless it is so already. list are
+// those that v has.
+func setPolicy(now time.Time, p config.Policy, v *broker.VHost, list func(*broker.VHost) []policy.Policy,
+	set func(time.Time, policy.Policy, *queue.Effects) (*broker.Commit, error), out *queue.Effects) error {
+	want := policy.Policy{
+		VHost:      p.VHost,
+		Name:       p.Name,
+		Pattern:    p.Pattern,
+		ApplyTo:    policy.ApplyTo(p.ApplyTo),
+		Priority:   p.Priority,
+		Definition: table(p.Definition),
+	}
+	if v != nil && slices.ContainsFunc(list(v), func(have policy.Policy) bool { return reflect.DeepEqual(have, want) }) {
+		return nil
+	}
+	_, err := set(now, want, out)
+	return err
 }
 
 func declareExchange(b *broker.Broker, x config.Exchange) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/persistence"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/topology"
 )
 
@@ -51,6 +52,12 @@ const shop = `
       tags: [monitoring]
       permissions:
         - {vhost: shop, configure: "", write: "^orders$", read: "^orders$"}
+      topic_permissions:
+        - {vhost: shop, exchange: events, write: "^{username}[.]", read: ""}
+  policies:
+    - {vhost: shop, name: limits, pattern: "^ord", apply_to: queues, definition: {max-length: 3, message-ttl: 60000}}
+  operator_policies:
+    - {vhost: shop, name: limits, pattern: "^ord", priority: 3, definition: {max-length: 2}}
   exchanges:
     - {vhost: shop, name: events, type: topic, arguments: {alternate-exchange: rest}}
     - {vhost: shop, name: rest, type: fanout, internal: true, durable: false}
@@ -84,6 +91,12 @@ func TestTopologyIsDeclaredAsWritten(t *testing.T) { // DEF-5
 	if spec := q.Spec(); spec.Name != "orders" || !spec.Durable || !spec.Arguments.Equal(want) {
 		t.Errorf("got %+v, want a durable queue orders with %v", spec, want)
 	}
+	if o := q.Options(); o.MaxLength != 2 || o.MessageTTL != time.Minute {
+		t.Errorf("got %+v, want the limits of the policies", o)
+	}
+	if got := b.TopicPermissions(); len(got) != 1 || got[0].Exchange != "events" {
+		t.Errorf("got topic permissions %+v", got)
+	}
 	x, _, err := v.Exchange("rest")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +116,8 @@ func TestDeclaringAgainChangesNothing(t *testing.T) {
 	b := newBroker(t)
 	topology := load(t, shop).Topology
 	var hash string
-	for range 2 {
+	var applied policy.Applied
+	for i := range 2 {
 		if err := declare(time.Now(), b, topology); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +126,11 @@ func TestDeclaringAgainChangesNothing(t *testing.T) {
 			t.Error("got another hash of the same password")
 		}
 		hash = u.PasswordHash
+		is, _ := b.VHost("shop").QueuePolicies("orders")
+		if i > 0 && !is.Same(applied) {
+			t.Error("got other policies that say the same")
+		}
+		applied = is
 	}
 	if created := b.Counters.QueuesCreated.Load(); created != 1 {
 		t.Errorf("got %d queues made, want 1", created)

@@ -9,20 +9,23 @@ import (
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
 
-// The kinds of declared things, second byte of a metadata key. Virtual hosts, users and
-// permissions follow by name; exchanges, queues and bindings by their numbers, so that
-// the late delete of a predecessor cannot hit its successor of the same name.
+// The kinds of declared things, second byte of a metadata key. Virtual hosts, users,
+// permissions and policies follow by name; exchanges, queues and bindings by their numbers,
+// so that the late delete of a predecessor cannot hit its successor of the same name.
 const (
-	kindVHost      = 1
-	kindUser       = 2
-	kindPermission = 3
-	kindExchange   = 5
-	kindQueue      = 6
-	kindBinding    = 7
+	kindVHost           = 1
+	kindUser            = 2
+	kindPermission      = 3
+	kindPolicy          = 4
+	kindExchange        = 5
+	kindQueue           = 6
+	kindBinding         = 7
+	kindTopicPermission = 9
 )
 
 // metadataVersion is the version of a record under 01: tag, length, value in a row. Tags
@@ -36,6 +39,9 @@ const (
 	exchangeDurable    = 1 << 0
 	exchangeAutoDelete = 1 << 1
 	exchangeInternal   = 1 << 2
+
+	vhostTracing   = 1 << 0
+	vhostProtected = 1 << 1
 
 	queueDurable    = 1 << 0
 	queueExclusive  = 1 << 1
@@ -52,6 +58,10 @@ func appendMetadataKey(dst []byte, r topology.Record) []byte {
 		return appendName(append(dst, kindUser), r.Name)
 	case topology.Permission:
 		return appendName(appendName(append(dst, kindPermission), r.User), r.VHost)
+	case topology.TopicPermission:
+		return appendName(appendName(appendName(append(dst, kindTopicPermission), r.User), r.VHost), r.Exchange)
+	case topology.Policy:
+		return appendName(appendName(append(dst, kindPolicy, byte(flagBits(r.Operator, 1))), r.VHost), r.Name)
 	case topology.Exchange:
 		return binary.BigEndian.AppendUint64(append(dst, kindExchange), r.ID)
 	case topology.Queue:
@@ -75,7 +85,16 @@ func appendMetadata(dst []byte, r topology.Record) []byte {
 	dst = append(dst, metadataVersion)
 	switch r := r.(type) {
 	case topology.VHost:
-		return appendTag(dst, 1, r.Name)
+		dst = appendTag(dst, 1, r.Name)
+		dst = appendText(dst, 2, r.Description)
+		for _, t := range r.Tags {
+			dst = appendTag(dst, 3, t)
+		}
+		dst = appendText(dst, 4, r.DefaultQueueType)
+		if flags := flagBits(r.Tracing, vhostTracing) | flagBits(r.Protected, vhostProtected); flags != 0 {
+			dst = appendNumber(dst, 5, flags)
+		}
+		return appendLimits(dst, 6, r.Limits)
 	case topology.User:
 		dst = appendTag(dst, 1, r.Name)
 		dst = appendTag(dst, 2, r.PasswordHash)
@@ -83,13 +102,27 @@ func appendMetadata(dst []byte, r topology.Record) []byte {
 		for _, t := range r.Tags {
 			dst = appendTag(dst, 4, t)
 		}
-		return dst
+		return appendLimits(dst, 5, r.Limits)
 	case topology.Permission:
 		dst = appendTag(dst, 1, r.User)
 		dst = appendTag(dst, 2, r.VHost)
 		dst = appendTag(dst, 3, r.Configure)
 		dst = appendTag(dst, 4, r.Write)
 		return appendTag(dst, 5, r.Read)
+	case topology.TopicPermission:
+		dst = appendTag(dst, 1, r.User)
+		dst = appendTag(dst, 2, r.VHost)
+		dst = appendTag(dst, 3, r.Exchange)
+		dst = appendTag(dst, 4, r.Write)
+		return appendTag(dst, 5, r.Read)
+	case topology.Policy:
+		dst = appendTag(dst, 1, r.VHost)
+		dst = appendTag(dst, 2, r.Name)
+		dst = appendNumber(dst, 3, flagBits(r.Operator, 1))
+		dst = appendTag(dst, 4, r.Pattern)
+		dst = appendTag(dst, 5, string(r.ApplyTo))
+		dst = appendSigned(dst, 6, int64(r.Priority))
+		return appendArguments(dst, 7, r.Definition)
 	case topology.Exchange:
 		dst = appendNumber(dst, 1, r.ID)
 		dst = appendTag(dst, 2, r.Spec.VHost)
@@ -128,6 +161,28 @@ func flagBits(set bool, bit uint64) uint64 {
 func appendNumber(dst []byte, tag, n uint64) []byte {
 	var b [binary.MaxVarintLen64]byte
 	return appendTag(dst, tag, binary.AppendUvarint(b[:0], n))
+}
+
+func appendSigned(dst []byte, tag uint64, n int64) []byte {
+	var b [binary.MaxVarintLen64]byte
+	return appendTag(dst, tag, binary.AppendVarint(b[:0], n))
+}
+
+// appendText writes a text unless it is empty, so that records written before there was
+// such a tag stay as they are.
+func appendText(dst []byte, tag uint64, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendTag(dst, tag, s)
+}
+
+// appendLimits writes each limit as its value and then its name.
+func appendLimits(dst []byte, tag uint64, limits auth.Limits) []byte {
+	for _, l := range limits {
+		dst = appendTag(dst, tag, append(binary.AppendVarint(nil, l.Value), l.Name...))
+	}
+	return dst
 }
 
 // appendArguments writes arguments as a field table in wire form. None are not written,
@@ -174,10 +229,21 @@ func (f *fields) add(tag uint64, v []byte) {
 func (f *fields) record(kind byte) topology.Record {
 	switch kind {
 	case kindVHost:
-		return topology.VHost{Name: f.text(1)}
+		flags := f.number(5)
+		return topology.VHost{Name: f.text(1), Description: f.text(2), Tags: f.texts(3), DefaultQueueType: f.text(4),
+			Tracing:   flags&vhostTracing != 0,
+			Protected: flags&vhostProtected != 0,
+			Limits:    f.limits(6)}
 	case kindUser:
 		return topology.User{User: auth.User{
-			Name: f.text(1), PasswordHash: f.text(2), Algorithm: f.text(3), Tags: f.texts(4)}}
+			Name: f.text(1), PasswordHash: f.text(2), Algorithm: f.text(3), Tags: f.texts(4), Limits: f.limits(5)}}
+	case kindTopicPermission:
+		return topology.TopicPermission{TopicPermission: auth.TopicPermission{
+			User: f.text(1), VHost: f.text(2), Exchange: f.text(3), Write: f.text(4), Read: f.text(5)}}
+	case kindPolicy:
+		return topology.Policy{Operator: f.number(3) != 0, Policy: policy.Policy{
+			VHost: f.text(1), Name: f.text(2), Pattern: f.text(4), ApplyTo: policy.ApplyTo(f.text(5)),
+			Priority: int(f.signed(6)), Definition: f.arguments(7)}}
 	case kindPermission:
 		return topology.Permission{Permission: auth.Permission{
 			User: f.text(1), VHost: f.text(2), Configure: f.text(3), Write: f.text(4), Read: f.text(5)}}
@@ -240,6 +306,31 @@ func (f *fields) number(tag uint64) uint64 {
 		f.err = damaged("a number cannot be read")
 	}
 	return n
+}
+
+func (f *fields) signed(tag uint64) int64 {
+	v, ok := f.find(tag)
+	if !ok {
+		return 0
+	}
+	n, used := binary.Varint(v)
+	if used <= 0 {
+		f.err = damaged("a number cannot be read")
+	}
+	return n
+}
+
+func (f *fields) limits(tag uint64) auth.Limits {
+	var all auth.Limits
+	for _, v := range f.texts(tag) {
+		n, used := binary.Varint([]byte(v))
+		if used <= 0 {
+			f.err = damaged("a limit cannot be read")
+			return nil
+		}
+		all = append(all, auth.Limit{Name: v[used:], Value: n})
+	}
+	return all
 }
 
 func (f *fields) arguments(tag uint64) amqp.Table {

@@ -10,6 +10,7 @@ import (
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
@@ -27,6 +28,12 @@ func everything() []topology.Record {
 	return []topology.Record{
 		topology.VHost{Name: "/"},
 		topology.VHost{Name: ""},
+		topology.VHost{Name: "v", Description: "a house", Tags: []string{"a", "b"}, DefaultQueueType: "quorum",
+			Tracing: true, Protected: true, Limits: auth.Limits{{Name: "max-connections", Value: -1}, {Name: "max-queues", Value: 1 << 40}}},
+		topology.User{User: auth.User{Name: "limited", Limits: auth.Limits{{Name: "max-channels", Value: 0}}}},
+		topology.TopicPermission{TopicPermission: auth.TopicPermission{User: "guest", VHost: "/", Exchange: "amq.topic", Write: "^{username}", Read: ""}},
+		topology.Policy{Policy: policy.Policy{VHost: "/", Name: "p", Pattern: "^a", ApplyTo: policy.Queues, Priority: -3, Definition: someArguments()}},
+		topology.Policy{Policy: policy.Policy{VHost: "/", Name: "p", ApplyTo: policy.All}, Operator: true},
 		topology.User{User: auth.User{Name: "guest", PasswordHash: "aGFzaA==", Algorithm: "sha", Tags: []string{"administrator", ""}}},
 		topology.Permission{Permission: auth.Permission{User: "guest", VHost: "/", Configure: ".*", Write: "", Read: "^a"}},
 		topology.Exchange{ID: 3, Spec: exchange.Spec{VHost: "/", Name: "x", Type: "topic", Durable: true, Internal: true, Arguments: someArguments()}},
@@ -82,6 +89,12 @@ func TestCatalogIsThereAfterReopening(t *testing.T) {
 		got = append(got, v)
 	}
 	for _, v := range c.Permissions {
+		got = append(got, v)
+	}
+	for _, v := range c.TopicPermissions {
+		got = append(got, v)
+	}
+	for _, v := range c.Policies {
 		got = append(got, v)
 	}
 	for _, v := range c.Exchanges {

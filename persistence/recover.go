@@ -243,6 +243,10 @@ func (r *recovery) declared(name, value []byte) error {
 		c.Users = append(c.Users, rec)
 	case topology.Permission:
 		c.Permissions = append(c.Permissions, rec)
+	case topology.TopicPermission:
+		c.TopicPermissions = append(c.TopicPermissions, rec)
+	case topology.Policy:
+		c.Policies = append(c.Policies, rec)
 	case topology.Exchange:
 		c.Exchanges = append(c.Exchanges, rec)
 	case topology.Queue:

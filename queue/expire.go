@@ -115,9 +115,9 @@ func (q *Queue) place(d deadline) *entry {
 	return nil
 }
 
-// Expire ends what is past its deadline, a bounded number at a time, and what is too much
-// since a restart. It tells when to call again: at once, later, or never (the zero time). A
-// queue that has been without use for its x-expires is left in out.Unused.
+// Expire ends what is past its deadline or above a limit, a bounded number at a time, and
+// tells when to call again: at once, later, or never (the zero time). A queue that has been
+// without use for its x-expires is left in out.Unused.
 func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,13 +126,13 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 	}
 	ms := now.UnixMilli()
 	left := q.expireDue(ms, now, out)
-	q.limit(now, out) // what was restored may be too much
+	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
 	if due := q.unusedAt(); due != 0 && due <= ms {
 		out.Unused = append(out.Unused, q)
 		q.lastUse = ms // asked once; a use that comes first wins
 	}
 	q.timer = q.due()
-	if left == 0 {
+	if left == 0 || !limited {
 		q.timer = ms
 	}
 	if q.timer == 0 {

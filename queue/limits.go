@@ -14,22 +14,45 @@ func (q *Queue) wouldExceed(m *message.Message) bool {
 		o.MaxLengthBytes != None && q.readyBytes+int64(m.BodyBytes()) > o.MaxLengthBytes
 }
 
-// limit drops messages from the head until the limits hold (LEN-2). With priorities that
-// is the oldest of the highest (PRI-3). What is past its deadline goes first: it must not
-// push out a message that is still wanted.
+// dropAtOnce bounds how many messages one call drops for a limit, so that a limit that has
+// become lower than a long queue stalls nobody.
+const dropAtOnce = 1000
+
+// limit drops messages from the head until the limits hold (LEN-2), or asks for
+// Expire to go on with it.
 func (q *Queue) limit(now time.Time, out *Effects) {
+	if !q.dropAbove(now, out) {
+		q.askNow(now, out)
+	}
+}
+
+// askNow asks for Expire to be called at once.
+func (q *Queue) askNow(now time.Time, out *Effects) {
+	q.timer = now.UnixMilli()
+	out.Timers = append(out.Timers, Timer{Queue: q, At: now})
+}
+
+// dropAbove drops a bounded number of messages from the head, and reports whether the limits
+// hold, or will when what is next has been read. With priorities the head is the oldest of
+// the highest (PRI-3). What is past its deadline goes first: it must not push out a message
+// that is still wanted.
+func (q *Queue) dropAbove(now time.Time, out *Effects) (done bool) {
 	if q.options.Overflow != DropHead || !q.exceeds() {
-		return
+		return true
 	}
 	ms := now.UnixMilli()
 	q.expireDue(ms, now, out)
-	for q.exceeds() {
+	for n := 0; q.exceeds(); n++ {
+		if n == dropAtOnce {
+			return false
+		}
 		lv, e, slot := q.nextReady(ms, now, out)
 		if lv == nil {
-			return
+			return true
 		}
 		q.killReady(lv, *e, slot, MaxLength, now, out)
 	}
+	return true
 }
 
 func (q *Queue) exceeds() bool {

@@ -146,8 +146,7 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 	q.lastUse = now.UnixMilli()
 	if q.exceeds() && q.options.Overflow == DropHead {
 		// What it drops may be dead-lettered, and where to is not restored yet: a timer is later.
-		q.timer = q.lastUse
-		out.Timers = append(out.Timers, Timer{Queue: q, At: now})
+		q.askNow(now, out)
 		return
 	}
 	q.askTimer(out)
@@ -205,15 +204,3 @@ const (
 	usedCollected // under way with the commit usedGroup
 	usedStored
 )
-
-// SetOptions replaces the options, as when a policy came or went. Limits act at once;
-// a new time to live applies to messages that come later (TTL-6). The number of
-// priority levels and single active consumer cannot change (POL-8).
-func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	o.MaxPriority, o.SingleActiveConsumer = q.options.MaxPriority, q.options.SingleActiveConsumer
-	q.options = o
-	q.limit(now, out)
-	q.askTimer(out)
-}

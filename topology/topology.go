@@ -8,20 +8,41 @@ import (
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 )
 
-// Record is one declared thing: VHost, User, Permission, Exchange, Queue or Binding.
+// Record is one declared thing: VHost, User, Permission, TopicPermission, Policy, Exchange,
+// Queue or Binding.
 type Record interface{ record() }
 
-// VHost is a virtual host.
-type VHost struct{ Name string }
+// VHost is a virtual host (LIM-1).
+type VHost struct {
+	Name        string
+	Description string
+	Tags        []string
+	// DefaultQueueType is the x-queue-type of queues that are declared without one, as far
+	// as they can be of that type; empty for classic.
+	DefaultQueueType string
+	Tracing          bool
+	Protected        bool        // is not deleted while this is set
+	Limits           auth.Limits // auth.MaxConnections, auth.MaxQueues
+}
 
 // User is a user.
 type User struct{ auth.User }
 
 // Permission is what a user may do in a virtual host.
 type Permission struct{ auth.Permission }
+
+// TopicPermission is what a user may do with routing keys of a topic exchange.
+type TopicPermission struct{ auth.TopicPermission }
+
+// Policy is a policy, or an operator policy.
+type Policy struct {
+	policy.Policy
+	Operator bool
+}
 
 // Exchange is a durable exchange.
 type Exchange struct {
@@ -44,16 +65,18 @@ type Binding struct {
 	Binding       binding.Binding
 }
 
-func (VHost) record()      {}
-func (User) record()       {}
-func (Permission) record() {}
-func (Exchange) record()   {}
-func (Queue) record()      {}
-func (Binding) record()    {}
+func (VHost) record()           {}
+func (User) record()            {}
+func (Permission) record()      {}
+func (TopicPermission) record() {}
+func (Policy) record()          {}
+func (Exchange) record()        {}
+func (Queue) record()           {}
+func (Binding) record()         {}
 
 // Unit is a set of changes that become durable together or not at all. A delete needs
-// only what identifies the thing: names for users and virtual hosts, and names and ids
-// for the others.
+// only what identifies the thing: names for users, virtual hosts, permissions and
+// policies, and names and ids for the others.
 type Unit struct {
 	Puts    []Record
 	Deletes []Record
@@ -61,12 +84,14 @@ type Unit struct {
 
 // Catalog is everything declared, as found at start.
 type Catalog struct {
-	VHosts      []VHost
-	Users       []User
-	Permissions []Permission
-	Exchanges   []Exchange
-	Queues      []Queue
-	Bindings    []Binding
+	VHosts           []VHost
+	Users            []User
+	Permissions      []Permission
+	TopicPermissions []TopicPermission
+	Policies         []Policy
+	Exchanges        []Exchange
+	Queues           []Queue
+	Bindings         []Binding
 }
 
 // Store keeps the records.

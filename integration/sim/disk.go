@@ -341,6 +341,10 @@ func (d *disk) catalog() (c topology.Catalog) {
 			c.Users = append(c.Users, r)
 		case topology.Permission:
 			c.Permissions = append(c.Permissions, r)
+		case topology.TopicPermission:
+			c.TopicPermissions = append(c.TopicPermissions, r)
+		case topology.Policy:
+			c.Policies = append(c.Policies, r)
 		case topology.Exchange:
 			c.Exchanges = append(c.Exchanges, r)
 		case topology.Queue:
@@ -418,6 +422,10 @@ func recordKey(r topology.Record) string {
 		return "user " + r.Name
 	case topology.Permission:
 		return "permission " + r.User + " " + r.VHost
+	case topology.TopicPermission:
+		return "topic permission " + r.User + " " + r.VHost + " " + r.Exchange
+	case topology.Policy:
+		return fmt.Sprint("policy ", r.Operator, " ", r.VHost, " ", r.Name)
 	case topology.Exchange:
 		return fmt.Sprintf("exchange %d", r.ID)
 	case topology.Queue:
