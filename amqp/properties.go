@@ -13,6 +13,7 @@ type PropertyView struct {
 	ReplyTo       string
 	Expiration    string
 	MessageID     string
+	Timestamp     uint64 // seconds, or whatever the publisher meant
 	UserID        string
 	Headers       []byte // the entries of the header table, for FindHeader; well formed
 }
@@ -57,7 +58,7 @@ func ScanProperties(b []byte) (v PropertyView, err error) {
 		v.MessageID = borrow(d.skipShortstr())
 	}
 	if v.Flags&FlagTimestamp != 0 {
-		d.longlong()
+		v.Timestamp = d.longlong()
 	}
 	if v.Flags&FlagType != 0 {
 		d.skipShortstr()

@@ -44,7 +44,7 @@ func checkView(t *testing.T, b []byte, p *Properties) {
 	}
 	if v.Flags != p.Flags || v.DeliveryMode != p.DeliveryMode || v.Priority != p.Priority ||
 		v.CorrelationID != p.CorrelationID || v.ReplyTo != p.ReplyTo || v.Expiration != p.Expiration ||
-		v.MessageID != p.MessageID || v.UserID != p.UserID || v.HasHeaders() != p.Has(FlagHeaders) ||
+		v.MessageID != p.MessageID || v.UserID != p.UserID || v.Timestamp != uint64(p.Timestamp) || v.HasHeaders() != p.Has(FlagHeaders) ||
 		!v.Has(p.Flags) || v.Has(^p.Flags) {
 		t.Fatalf("got %+v, want %+v", v, *p)
 	}

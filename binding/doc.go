@@ -3,9 +3,10 @@
 // the matchers that find the destinations of a message.
 //
 // There is one matcher for each way of matching: All (fanout), Keys (direct), Trie
-// (topic) and Headers. A matcher learns destinations with Add, forgets them with Remove
-// and answers with Match, which appends to the slice it is given and names a destination
-// at most once.
+// (topic) and Headers; and, to pick one destination by a number, List (random, modulus
+// hash) and Weighted (consistent hash). A matcher learns destinations with Add, forgets
+// them with Remove and answers with Match, which appends to the slice it is given and names
+// a destination at most once.
 //
 // The package knows no queue and no exchange. It deals in *Destination, of which their
 // owner makes one per queue and per exchange, so that two destinations are the same when

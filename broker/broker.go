@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/binary"
 	"io"
 	"slices"
 	"strings"
@@ -92,6 +93,13 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 	b.sessions.init()
 	b.memory.limit = cmp.Or(o.QueueMemory, DefaultQueueMemory)
 	return b
+}
+
+// seed is a number for an exchange that chooses at random.
+func (b *Broker) seed() uint64 {
+	var p [8]byte
+	b.random(p[:])
+	return binary.BigEndian.Uint64(p[:])
 }
 
 // VHost returns a virtual host, nil when there is none of that name.

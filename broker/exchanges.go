@@ -33,7 +33,10 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 	if err := checkNewExchange(&spec, permit); err != nil {
 		return nil, err
 	}
-	x, err := exchange.New(spec)
+	if err := spec.CheckArguments(); err != nil {
+		return nil, err
+	}
+	x, err := exchange.New(spec, v.b.seed)
 	if err != nil {
 		return nil, err
 	}

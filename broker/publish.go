@@ -58,21 +58,11 @@ func (r *Router) route(v *VHost, x *exchange.Exchange, m *message.Message) []*qu
 		r.queues = append(r.queues, d.Target.(*queue.Queue))
 	}
 	r.last = nil
-	if len(r.exchanges) == 1 && m.More == nil && byKeyAlone(x) {
+	if len(r.exchanges) == 1 && m.More == nil && x.ByKey() {
 		r.last, r.generation = x, generation
 		r.key = append(r.key[:0], m.RoutingKey...)
 	}
 	return r.queues
-}
-
-// byKeyAlone tells whether the routing key decides where a message goes from x. It does
-// not for headers, nor for a type that this function has not heard of.
-func byKeyAlone(x *exchange.Exchange) bool {
-	switch x.Spec().Type {
-	case "direct", "fanout", "topic":
-		return true
-	}
-	return false
 }
 
 // follow leaves in r.found the queues that m reaches from x, and in r.exchanges the

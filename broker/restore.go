@@ -50,7 +50,7 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 }
 
 func (v *VHost) restoreExchange(r topology.Exchange) error {
-	x, err := exchange.New(r.Spec)
+	x, err := exchange.New(r.Spec, v.b.seed)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
 	}

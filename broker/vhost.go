@@ -110,7 +110,7 @@ func newQueueNode(q *queue.Queue, owner Owner) *queueNode {
 func newVHost(b *Broker, r topology.VHost) *VHost {
 	v := &VHost{b: b, name: r.Name, exclusive: make(map[Owner][]*queueNode)}
 	v.settings.Store(&r)
-	x, err := exchange.New(exchange.Spec{VHost: r.Name, Name: exchange.Default, Type: "direct", Durable: true})
+	x, err := exchange.New(exchange.Spec{VHost: r.Name, Name: exchange.Default, Type: "direct", Durable: true}, b.seed)
 	if err != nil {
 		panic("broker: no direct exchange type: " + err.Error())
 	}

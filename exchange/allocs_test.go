@@ -18,14 +18,22 @@ func TestRoutingAllocatesNothing(t *testing.T) {
 	for _, typ := range Types() {
 		x := mustNew(t, typ)
 		for i := range 5 {
-			x.Bind(binding.Binding{RoutingKey: "a.b", Arguments: header}, &binding.Destination{Name: fmt.Sprint(i)})
+			key := "a.b"
+			if oneOf(typ) {
+				key = "1"
+			}
+			x.Bind(binding.Binding{RoutingKey: key, Arguments: header}, &binding.Destination{Name: fmt.Sprint(i)})
 		}
 		m := published(t, "a.b", header)
 		m.More = &message.MoreKeys{CC: []string{"a.b"}}
 		dst := make([]*binding.Destination, 0, 16)
 		n := testing.AllocsPerRun(200, func() { dst = x.Route(m, dst[:0]) })
-		if n >= 1 || len(dst) != 5 {
-			t.Errorf("%s: got %v allocations and %d destinations, want 0 and 5", typ, n, len(dst))
+		want := 5
+		if oneOf(typ) {
+			want = 1
+		}
+		if n >= 1 || len(dst) != want {
+			t.Errorf("%s: got %v allocations and %d destinations, want 0 and %d", typ, n, len(dst), want)
 		}
 	}
 }

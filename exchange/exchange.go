@@ -25,8 +25,9 @@ type Type interface {
 // Exchange is one exchange and what is bound to it. All methods may be called from any
 // goroutine.
 type Exchange struct {
-	spec    Spec
-	keyless bool // its type looks at no routing key
+	spec  Spec
+	once  bool // its type routes a message once, whatever further routing keys there are
+	byKey bool
 
 	// PublishedIn counts messages that came to be routed here, from a publisher, a
 	// dead-lettering queue or another exchange; PublishedOut the destinations they had.
@@ -40,12 +41,14 @@ type Exchange struct {
 }
 
 // New makes an exchange without bindings, or says that there is no such type (ERR-23).
-func New(s Spec) (*Exchange, error) {
+// A type that chooses at random takes its seed from entropy, once; the same seed makes the
+// same choices.
+func New(s Spec, entropy func() uint64) (*Exchange, error) {
 	t, err := typeNamed(s.Type)
 	if err != nil {
 		return nil, err
 	}
-	return &Exchange{spec: s, keyless: t.keyless, typ: t.make()}, nil
+	return &Exchange{spec: s, once: t.once, byKey: t.byKey(&s), typ: t.make(&s, entropy)}, nil
 }
 
 // Spec returns what the exchange was declared as.
@@ -82,6 +85,10 @@ func (x *Exchange) SetPolicyAlternate(name string, ok bool) {
 	x.policied.Store(&name)
 }
 
+// ByKey tells whether the routing key alone decides where a message goes, as long as the
+// bindings stay: the answer of Route may then be used again.
+func (x *Exchange) ByKey() bool { return x.byKey }
+
 // ValidateBinding says why b may not be made, as an *amqp.Error (ERR-24), or nil.
 func (x *Exchange) ValidateBinding(b binding.Binding) error { return x.typ.ValidateBinding(b) }
 
@@ -107,7 +114,7 @@ func (x *Exchange) Route(m *message.Message, dst []*binding.Destination) []*bind
 	start := len(dst)
 	x.mu.RLock()
 	dst = x.typ.Route(m, m.RoutingKey, dst)
-	if m.More != nil && !x.keyless {
+	if m.More != nil && !x.once {
 		first := len(dst)
 		for _, key := range m.More.CC {
 			dst = x.typ.Route(m, key, dst)
@@ -141,19 +148,40 @@ func typeNamed(name string) (typeEntry, error) {
 	return typeEntry{}, amqp.PreconditionFailed("unknown exchange type '%s'", name)
 }
 
+// CheckArguments refuses arguments that the exchange's type cannot work with. It comes after
+// all other checks of a declare (EX-5).
+func (s *Spec) CheckArguments() error {
+	t, err := typeNamed(s.Type)
+	if err != nil || t.check == nil {
+		return err
+	}
+	return t.check(s)
+}
+
 // typeEntry is a row of the table of types.
 type typeEntry struct {
-	name    string
-	keyless bool // routes alike whatever the routing key is
-	make    func() Type
+	name string
+	make func(s *Spec, entropy func() uint64) Type
+	// once is set for a type that looks at a message as a whole, and not at one routing key
+	// after the other.
+	once  bool
+	byKey func(*Spec) bool
+	check func(*Spec) error // of the arguments; nil when there are none
 }
+
+func always(*Spec) bool { return true }
+func never(*Spec) bool  { return false }
 
 // types is every exchange type, in the order they are listed to clients.
 var types = [...]typeEntry{
-	{name: "direct", make: func() Type { return new(direct) }},
-	{name: "fanout", make: func() Type { return new(fanout) }, keyless: true},
-	{name: "headers", make: func() Type { return new(headers) }, keyless: true},
-	{name: "topic", make: func() Type { return new(topic) }},
+	{name: "direct", make: func(*Spec, func() uint64) Type { return new(direct) }, byKey: always},
+	{name: "fanout", make: func(*Spec, func() uint64) Type { return new(fanout) }, once: true, byKey: always},
+	{name: "headers", make: func(*Spec, func() uint64) Type { return new(headers) }, once: true, byKey: never},
+	{name: "topic", make: func(*Spec, func() uint64) Type { return new(topic) }, byKey: always},
+	{name: "x-consistent-hash", make: func(s *Spec, _ func() uint64) Type { return newConsistentHash(s) },
+		once: true, byKey: hashesKey, check: checkConsistentHash},
+	{name: "x-modulus-hash", make: func(*Spec, func() uint64) Type { return new(modulusHash) }, once: true, byKey: always},
+	{name: "x-random", make: func(_ *Spec, entropy func() uint64) Type { return newRandom(entropy()) }, once: true, byKey: never},
 }
 
 // Types returns the names of all exchange types.

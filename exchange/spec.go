@@ -36,18 +36,23 @@ func Resource(name, vhost string) string {
 func (s *Spec) Resource() string { return Resource(s.Name, s.VHost) }
 
 // AlternateExchange returns the argument alternate-exchange, and whether there is one.
-func (s *Spec) AlternateExchange() (name string, ok bool) {
-	v, _ := s.Arguments.Get(alternate)
-	name, ok = v.(string)
-	return name, ok
-}
+func (s *Spec) AlternateExchange() (name string, ok bool) { return s.text(alternate) }
 
 // CheckAlternateExchange refuses an alternate-exchange that is not a string (ERR-10).
 // The exchange it names need not exist (EX-12).
-func (s *Spec) CheckAlternateExchange() error {
-	v, there := s.Arguments.Get(alternate)
+func (s *Spec) CheckAlternateExchange() error { return s.checkText(alternate) }
+
+func (s *Spec) text(argument string) (value string, ok bool) {
+	v, _ := s.Arguments.Get(argument)
+	value, ok = v.(string)
+	return value, ok
+}
+
+// checkText refuses an argument that is there and not a string.
+func (s *Spec) checkText(argument string) error {
+	v, there := s.Arguments.Get(argument)
 	if _, ok := v.(string); there && !ok {
-		return amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s", amqp.TypeName(v), alternate, s.Resource())
+		return amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s", amqp.TypeName(v), argument, s.Resource())
 	}
 	return nil
 }

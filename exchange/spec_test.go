@@ -125,7 +125,7 @@ func TestEveryVirtualHostHasItsExchanges(t *testing.T) {
 		if s.Internal != (s.Name == "amq.rabbitmq.trace") {
 			t.Errorf("%q: got internal %v", s.Name, s.Internal)
 		}
-		if _, err := New(s); err != nil {
+		if _, err := New(s, seed); err != nil {
 			t.Errorf("%q cannot be made: %v", s.Name, err)
 		}
 	}

@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/brokertest"
+)
+
+func TestShardsKeepTheirKeysOverRestartAndGrowth(t *testing.T) { // EX-50, EX-11
+	t.Parallel()
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	c.must(c.ExchangeDeclare("shards", "x-consistent-hash", true, false, false, false, amqp.Table{"hash-header": "customer"}))
+	shard := func(i, weight int) string {
+		name := c.durable(fmt.Sprint("shard-", i), nil)
+		c.bind("shards", name, fmt.Sprint(weight), nil)
+		return name
+	}
+	shards := []string{shard(0, 10), shard(1, 10), shard(2, 20)}
+	// where publishes one message for each customer and finds each in one queue.
+	where := func() map[string]string {
+		t.Helper()
+		var all []*amqp.DeferredConfirmation
+		for i := range 300 {
+			d, err := c.PublishWithDeferredConfirmWithContext(t.Context(), "shards", fmt.Sprint(i), true, false,
+				amqp.Publishing{Headers: amqp.Table{"customer": fmt.Sprint("c", i)}, Body: fmt.Append(nil, "c", i)})
+			c.must(err)
+			all = append(all, d)
+		}
+		for _, d := range all {
+			c.confirmed(d)
+		}
+		found := make(map[string]string)
+		for _, q := range shards {
+			for _, m := range c.take(q) {
+				found[string(m.Body)] = q
+			}
+		}
+		if len(found) != 300 {
+			t.Fatalf("got %d messages, want each of 300 once", len(found))
+		}
+		return found
+	}
+	before := where()
+	s.Restart()
+	c = connect(t, s)
+	for customer, q := range where() {
+		if before[customer] != q {
+			t.Errorf("after the restart %s went to %s, want %s", customer, q, before[customer])
+		}
+	}
+	added := shard(3, 10)
+	shards = append(shards, added)
+	moved := 0
+	for customer, q := range where() {
+		if before[customer] != q {
+			moved++
+			if q != added {
+				t.Errorf("%s moved to %s, want it where it was or in %s", customer, q, added)
+			}
+		}
+	}
+	if moved < 30 || moved > 100 { // 60
+		t.Errorf("got %d of 300 customers moved, want about a fifth", moved)
+	}
+}
+
+func TestOneOfTheQueuesGetsTheMessage(t *testing.T) { // EX-51, EX-53
+	t.Parallel()
+	c := connect(t, brokertest.Start(t))
+	for _, kind := range []string{"x-random", "x-modulus-hash"} {
+		x := c.exchange("one-"+kind, kind, nil)
+		queues := []string{c.queue("", nil), c.queue("", nil)}
+		for _, q := range queues {
+			c.bind(x, q, "whatever", nil)
+		}
+		for i := range 100 {
+			c.send(x, fmt.Sprint(i), amqp.Publishing{Headers: amqp.Table{"CC": []any{"further"}}})
+		}
+		first, second := len(c.take(queues[0])), len(c.take(queues[1]))
+		if first+second != 100 || first < 20 || second < 20 {
+			t.Errorf("%s: got %d and %d messages, want 100 in all, about half in each", kind, first, second)
+		}
+	}
+}
+
+func TestHashExchangesRefuseInTheWordsOfTheirPlugin(t *testing.T) { // EX-50, EX-5
+	t.Parallel()
+	c := connect(t, brokertest.Start(t))
+	c.exchange("hash", "x-consistent-hash", nil)
+	c.queue("q", nil)
+	f := func(text string, do func(*client) error) {
+		t.Helper()
+		refused(t, do(c.another()), amqp.PreconditionFailed, "PRECONDITION_FAILED - "+text)
+	}
+	f("hash-header and hash-property are mutually exclusive", func(c *client) error {
+		return c.ExchangeDeclare("x", "x-consistent-hash", false, false, false, false,
+			amqp.Table{"hash-header": "h", "hash-property": "message_id"})
+	})
+	f("Unsupported property: reply_to", func(c *client) error {
+		return c.ExchangeDeclare("x", "x-consistent-hash", false, false, false, false, amqp.Table{"hash-property": "reply_to"})
+	})
+	f(`The binding key must be an integer: <<"heavy">>`, func(c *client) error {
+		return c.QueueBind("q", "heavy", "hash", false, nil)
+	})
+	f("The binding key must be greater than 0", func(c *client) error {
+		return c.QueueBind("q", "0", "hash", false, nil)
+	})
+	// One that is there already is compared and not checked: nothing but an alternate
+	// exchange makes a difference (EX-6).
+	c.exchange("hash", "x-consistent-hash", amqp.Table{"hash-property": "reply_to"})
+}
