@@ -6,6 +6,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/rs/zerolog"
+
+	"github.com/leveretmq/leveret/queue"
 )
 
 // disk is the backend that writes to Badger. After open everything belongs to the
@@ -34,6 +36,7 @@ type disk struct {
 	views         views
 	reported      reported
 	metadataParts map[string]int // parts of the records that have more than one
+	kept          map[queue.ID]*kept
 
 	encoder  encoder
 	splitter splitter

@@ -34,6 +34,9 @@
 //	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
 //	40 body(8) part(4)                      part of a body too large for a journal record
 //	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
+//	51 exchange(8) record(8) part(2)        what a window of deduplication has seen: hashes (16)
+//	                                        with the time they are forgotten
+//	52 exchange(8) part(2)                  recent history of an exchange, whole
 //	F0 slot(1)                              padding
 //	FC                                      the run, and whether it ended cleanly
 //	FD slot(2)                              group numbers, at group mod 65536 (S-19)

@@ -33,7 +33,8 @@ type group struct {
 }
 
 func (g *group) empty() bool {
-	return len(g.batch.Puts) == 0 && len(g.batch.States) == 0 && len(g.units) == 0 &&
+	return len(g.batch.Puts) == 0 && len(g.batch.States) == 0 && len(g.batch.Histories) == 0 &&
+		len(g.batch.Windows) == 0 && len(g.units) == 0 &&
 		len(g.drops) == 0 && len(g.suspects) == 0 && len(g.moves) == 0 && !g.bury && !g.clean
 }
 
@@ -42,6 +43,8 @@ func (g *group) reset(n uint64) {
 	clear(g.batch.Puts)
 	clear(g.batch.States)
 	clear(g.batch.Transfers)
+	clear(g.batch.Histories)
+	clear(g.batch.Windows)
 	clear(g.units)
 	clear(g.moves)
 	*g = group{
@@ -52,6 +55,8 @@ func (g *group) reset(n uint64) {
 			Puts:      g.batch.Puts[:0],
 			States:    g.batch.States[:0],
 			Transfers: g.batch.Transfers[:0],
+			Histories: g.batch.Histories[:0],
+			Windows:   g.batch.Windows[:0],
 		},
 		units: g.units[:0],
 		drops: g.drops[:0],
@@ -89,11 +94,19 @@ func (d *disk) write(g *group) error {
 			return err
 		}
 	}
+	for i := range g.batch.Histories {
+		if err := d.tx.unit(d.historyOperations(&g.batch.Histories[i])); err != nil {
+			return err
+		}
+	}
+	if err := d.tx.each(d.deadWindowOperations(g.batch.Windows)); err != nil {
+		return err
+	}
 	for i := range g.batch.States {
 		d.noteSettled(&g.batch.States[i])
 	}
 	for _, id := range g.drops {
-		if err := d.tx.each(d.dropOperations(id)); err != nil {
+		if err := d.tx.each(append(d.dropOperations(id), d.dropKept(id)...)); err != nil {
 			return err
 		}
 	}
@@ -187,7 +200,7 @@ func (d *disk) withPutsOperations(g *group) []operation {
 	for i := range g.batch.States[:g.withPuts] {
 		ops = d.stateOperations(ops, &g.batch.States[i])
 	}
-	return ops
+	return d.windowOperations(ops, g.batch.Windows)
 }
 
 // recordPuts is how many puts go into one record: at least one, however large. A body

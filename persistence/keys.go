@@ -16,6 +16,8 @@ const (
 	keyPage     = 0x30
 	keyBody     = 0x40
 	keyBodyRef  = 0x41
+	keyWindow   = 0x51
+	keyHistory  = 0x52
 	keyPadding  = 0xF0
 	keyRun      = 0xFC
 	keySlot     = 0xFD

@@ -211,6 +211,8 @@ func (d *disk) needed(key []byte) bool {
 		id, _, _, _, ok := parseBodyRefKey(key)
 		_, known := d.index.bodies[id]
 		return !ok || known
+	case keyWindow, keyHistory:
+		return d.keeps(key)
 	}
 	return true
 }

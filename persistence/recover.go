@@ -55,7 +55,7 @@ func (r *recovery) read() error {
 	r.txn = r.d.db.NewTransaction(false)
 	defer r.txn.Discard()
 	for _, step := range []func() error{
-		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readStates, r.readPages,
+		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readKept, r.readStates, r.readPages,
 		r.readChunks, r.readJournal, r.readAside,
 	} {
 		if err := step(); err != nil {

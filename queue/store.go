@@ -96,6 +96,11 @@ type Batch struct {
 	// Transfers are dead letters whose last target was collected into this batch: the
 	// committer has each source's CollectSettled settle it in this same batch.
 	Transfers []*Transfer
+	// Histories are recent histories of exchanges that have changed.
+	Histories []History
+	// Windows are what has changed in windows of deduplication, one for each. What they have
+	// seen goes with the messages of the batch.
+	Windows []Window
 	// Bytes is the sum of the sizes of the messages in Puts.
 	Bytes int
 }

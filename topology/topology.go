@@ -92,6 +92,8 @@ type Catalog struct {
 	Exchanges        []Exchange
 	Queues           []Queue
 	Bindings         []Binding
+	Histories        []queue.History // of exchanges, by number
+	Windows          []queue.Window  // of exchanges, by number and record
 }
 
 // Store keeps the records.
