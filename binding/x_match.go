@@ -25,7 +25,7 @@ func ParseXMatch(arguments amqp.Table) (XMatch, error) {
 	s, ok := v.(string)
 	if !ok {
 		return XMatch{}, amqp.PreconditionFailed(
-			"Invalid x-match field type %s (value %s); expected longstr", amqp.TypeName(v), erlangTerm(v))
+			"Invalid x-match field type %s (value %s); expected longstr", amqp.TypeName(v), ErlangTerm(v))
 	}
 	switch s {
 	case "all":
@@ -38,7 +38,7 @@ func ParseXMatch(arguments amqp.Table) (XMatch, error) {
 		return XMatch{Any: true, WithX: true}, nil
 	}
 	return XMatch{}, amqp.PreconditionFailed(
-		"Invalid x-match field value %s; expected all, any, all-with-x, or any-with-x", erlangTerm(s))
+		"Invalid x-match field value %s; expected all, any, all-with-x, or any-with-x", ErlangTerm(s))
 }
 
 // counts reports whether the argument of that name says something about a header.
@@ -49,9 +49,9 @@ func (x XMatch) counts(name string) bool {
 	return !strings.HasPrefix(name, "x-")
 }
 
-// erlangTerm writes v as RabbitMQ's error texts show it. Nested values, which no client
+// ErlangTerm writes v as RabbitMQ's error texts show it. Nested values, which no client
 // sends here by accident, are written as Go would.
-func erlangTerm(v any) string {
+func ErlangTerm(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "undefined"

@@ -5,6 +5,7 @@ import (
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/topology"
 )
 
@@ -15,37 +16,45 @@ func (v *VHost) Bind(owner Owner, b binding.Binding, permit Permit) (*Commit, er
 	if err != nil {
 		return nil, err
 	}
+	c, to, history, err := v.bind(owner, b)
+	v.replay(to, history)
+	return c, err
+}
+
+// bind makes a binding whose ends were checked. What history the source has is for its
+// destination (EX-54).
+func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Destination, history []*message.Message, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.down(); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	source := v.exchanges.find(b.Source)
 	if source == nil {
-		return nil, v.noExchange(b.Source)
+		return nil, nil, nil, v.noExchange(b.Source)
 	}
 	to, ok := v.end(b.Kind, b.Destination)
 	if !ok {
-		return nil, amqp.NotFound("no %s", resource(b.Kind, b.Destination, v.name))
+		return nil, nil, nil, amqp.NotFound("no %s", resource(b.Kind, b.Destination, v.name))
 	}
 	if err := v.checkBindingOwner(owner, b); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	if err := source.x.ValidateBinding(b); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	durable := source.durable && to.durable
 	if v.bindings.Add(b) {
 		if durable {
 			v.lastBind = v.b.write(topology.Unit{Puts: []topology.Record{v.bindingRecord(b, source.id, to.id)}})
 		}
-		source.x.Bind(b, to.destination)
+		history = source.x.Bind(b, to.destination)
 		v.generation.Add(1)
 	}
-	if !durable {
-		return nil, nil
+	if durable {
+		c = v.lastBind.pending()
 	}
-	return v.lastBind.pending(), nil
+	return c, to.destination, history, nil
 }
 
 // Unbind takes a binding back, and with the last one of an auto-delete exchange that
@@ -188,6 +197,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	}
 	for _, n := range r.exchanges {
 		v.exchanges.remove(n.x.Name())
+		n.history.forget()
 		v.b.Counters.ExchangesDeleted.Add(1)
 	}
 	for _, n := range r.queues {

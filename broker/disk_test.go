@@ -34,9 +34,16 @@ type disk struct {
 	barriers []barrier
 	dropped  []queue.ID
 	stored   map[queue.ID][]queue.StoredPut
+	kept     kept
 	reads    []func()
 	onWrite  func(topology.Unit)
 	broken   error
+}
+
+// kept is what exchanges have on disk.
+type kept struct {
+	histories map[queue.ID]queue.History
+	windows   []queue.Window
 }
 
 type unit struct {
@@ -94,9 +101,11 @@ func (d *disk) commit() {
 	}
 	for _, t := range b.Transfers {
 		t.Source().CollectSettled(&b, []queue.Position{t.Position()})
+		collected = append(collected, t.Source())
 	}
 	for _, c := range d.settled {
 		c.CollectSettled(&b, nil)
+		collected = append(collected, c)
 	}
 	d.settled = nil
 	d.unstored.Add(-int64(b.Bytes))
@@ -118,6 +127,7 @@ func (d *disk) commit() {
 		d.stored[p.Queue] = append(d.stored[p.Queue], p)
 	}
 	d.applyStates(b.States)
+	d.kept.apply(&b, d.dropped)
 	for _, u := range units {
 		u.done(nil)
 	}
@@ -149,6 +159,27 @@ func (d *disk) applyStates(states []queue.State) {
 				return p.Level == s.Level && p.Seq >= r.First && p.Seq <= r.Last
 			})
 		}
+	}
+}
+
+func (k *kept) apply(b *queue.Batch, dropped []queue.ID) {
+	for _, h := range b.Histories {
+		if k.histories == nil {
+			k.histories = make(map[queue.ID]queue.History)
+		}
+		k.histories[h.ID] = h
+	}
+	for _, w := range b.Windows {
+		if len(w.Seen) > 0 {
+			k.windows = append(k.windows, queue.Window{ID: w.ID, Record: w.Record, Seen: w.Seen})
+		}
+		for _, record := range w.Dead {
+			k.windows = slices.DeleteFunc(k.windows, func(s queue.Window) bool { return s.ID == w.ID && s.Record == record })
+		}
+	}
+	for _, id := range dropped {
+		delete(k.histories, id)
+		k.windows = slices.DeleteFunc(k.windows, func(s queue.Window) bool { return s.ID == id })
 	}
 }
 
@@ -192,6 +223,10 @@ func (d *disk) catalog() topology.Catalog {
 			c.Bindings = append(c.Bindings, r)
 		}
 	}
+	for _, h := range d.kept.histories {
+		c.Histories = append(c.Histories, h)
+	}
+	c.Windows = d.kept.windows
 	return c
 }
 
@@ -280,7 +315,7 @@ func newNode(t *testing.T) *node {
 // restart makes a broker of what is on d, as after a crash.
 func restart(t *testing.T, d *disk) *node {
 	t.Helper()
-	*d = disk{t: t, ids: d.ids, group: d.group, records: d.records, stored: d.stored}
+	*d = disk{t: t, ids: d.ids, group: d.group, records: d.records, stored: d.stored, kept: d.kept}
 	n := &node{T: t, disk: d, now: start}
 	n.b = New(DefaultOptions(), d, d, rand.NewChaCha8([32]byte{}))
 	if err := n.b.Restore(n.now, d.catalog(), d.restored); err != nil {

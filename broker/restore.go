@@ -6,6 +6,7 @@ import (
 
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
+	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
@@ -14,13 +15,17 @@ import (
 // something which is no longer there are garbage and are deleted (S-5).
 func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
 	var garbage []topology.Record
+	histories := make(map[uint64][]*message.Message, len(c.Histories))
+	for _, h := range c.Histories {
+		histories[uint64(h.ID)] = h.Messages
+	}
 	for _, r := range c.Exchanges {
 		v := b.vhosts[r.Spec.VHost]
 		if v == nil {
 			garbage = append(garbage, r)
 			continue
 		}
-		if err := v.restoreExchange(r); err != nil {
+		if err := v.restoreExchange(r, histories[r.ID]); err != nil {
 			return err
 		}
 	}
@@ -49,13 +54,15 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 	return nil
 }
 
-func (v *VHost) restoreExchange(r topology.Exchange) error {
+func (v *VHost) restoreExchange(r topology.Exchange, recent []*message.Message) error {
 	x, err := exchange.New(r.Spec, v.b.seed)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
 	}
+	x.RestoreHistory(recent)
 	n := newExchangeNode(r.ID, x)
 	v.applyTo(n)
+	v.b.keepHistory(n)
 	v.exchanges.put(r.Spec.Name, n)
 	return nil
 }

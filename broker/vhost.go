@@ -60,6 +60,7 @@ type exchangeNode struct {
 	destination *binding.Destination // its Target is x
 	commit      atomic.Pointer[Commit]
 	applied     atomic.Pointer[policy.Applied] // nil for no policies
+	history     *storedHistory                 // nil unless one is stored
 }
 
 // queueNode is a declared queue.
@@ -127,7 +128,7 @@ func (v *VHost) addPredeclared() ([]topology.Record, error) {
 			continue
 		}
 		r := topology.Exchange{ID: v.b.records.NextID(), Spec: spec}
-		if err := v.restoreExchange(r); err != nil {
+		if err := v.restoreExchange(r, nil); err != nil {
 			return nil, err
 		}
 		added = append(added, r)

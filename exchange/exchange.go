@@ -93,11 +93,14 @@ func (x *Exchange) ByKey() bool { return x.byKey }
 func (x *Exchange) ValidateBinding(b binding.Binding) error { return x.typ.ValidateBinding(b) }
 
 // Bind lets messages that match b go to d from now on. b was validated, and a
-// binding.Set has said that it is new: binding twice takes two Unbinds.
-func (x *Exchange) Bind(b binding.Binding, d *binding.Destination) {
+// binding.Set has said that it is new: binding twice takes two Unbinds. It returns the
+// exchange's history (EX-54), which is what it routed before and none of what it routes
+// from now on.
+func (x *Exchange) Bind(b binding.Binding, d *binding.Destination) (history []*message.Message) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.typ.Bind(b, d)
+	return x.History()
 }
 
 // Unbind takes back a Bind. Of a binding that was never made it does nothing.
@@ -182,6 +185,8 @@ var types = [...]typeEntry{
 		once: true, byKey: hashesKey, check: checkConsistentHash},
 	{name: "x-modulus-hash", make: func(*Spec, func() uint64) Type { return new(modulusHash) }, once: true, byKey: always},
 	{name: "x-random", make: func(_ *Spec, entropy func() uint64) Type { return newRandom(entropy()) }, once: true, byKey: never},
+	{name: "x-recent-history", make: func(s *Spec, _ func() uint64) Type { return newRecentHistory(s) },
+		once: true, byKey: never, check: checkRecentHistory},
 }
 
 // Types returns the names of all exchange types.

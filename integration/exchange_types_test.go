@@ -113,3 +113,54 @@ func TestHashExchangesRefuseInTheWordsOfTheirPlugin(t *testing.T) { // EX-50, EX
 	// exchange makes a difference (EX-6).
 	c.exchange("hash", "x-consistent-hash", amqp.Table{"hash-property": "reply_to"})
 }
+
+func TestWhoComesLateGetsTheRecentHistory(t *testing.T) { // EX-54
+	t.Parallel()
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	c.must(c.ExchangeDeclare("chat", "x-recent-history", true, false, false, false, amqp.Table{"x-recent-history-length": int32(3)}))
+	for _, body := range []string{"a", "b", "c"} {
+		c.send("chat", "k", amqp.Publishing{Body: []byte(body)})
+	}
+	c.send("chat", "k", amqp.Publishing{Headers: amqp.Table{"x-recent-history-no-store": true}, Body: []byte("secret")})
+	c.send("chat", "last", amqp.Publishing{Headers: amqp.Table{"h": "v"}, Body: []byte("d")})
+	join := func(name string, want ...string) {
+		t.Helper()
+		c.queue(name, nil)
+		c.bind("chat", name, name, nil)
+		got := c.take(name)
+		c.has(name)
+		if text := bodies(got); fmt.Sprint(text) != fmt.Sprint(want) {
+			t.Errorf("%s: got %q, want %q", name, text, want)
+		}
+		if last := got[len(got)-1]; last.Exchange != "chat" || last.RoutingKey != "last" || last.Headers["h"] != "v" {
+			t.Errorf("%s: got %+v, want it as it was published", name, last)
+		}
+	}
+	join("first", "b", "c", "d")
+	c.bind("chat", "first", "first", nil) // there already
+	c.has("first")
+	c.bind("chat", "first", "again", nil) // a new binding is a new listener, as in 3.10
+	c.has("first", "b", "c", "d")
+
+	// Through an exchange that is bound, oldest first.
+	c.exchange("rooms", "topic", nil)
+	c.queue("room", nil)
+	c.bind("rooms", "room", "last", nil)
+	c.must(c.ExchangeBind("rooms", "", "chat", false, nil))
+	c.has("room", "d")
+
+	s.Restart()
+	c = connect(t, s)
+	join("late", "b", "c", "d")
+	c.must(c.ExchangeDelete("chat", false, false))
+	c.must(c.ExchangeDeclare("chat", "x-recent-history", true, false, false, false, nil))
+	c.queue("new", nil)
+	c.bind("chat", "new", "", nil)
+	c.has("new") // nothing of the one before
+	s.Restart()
+	c = connect(t, s)
+	c.queue("new", nil)
+	c.bind("chat", "new", "", nil)
+	c.has("new")
+}
