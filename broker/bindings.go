@@ -198,6 +198,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	for _, n := range r.exchanges {
 		v.exchanges.remove(n.x.Name())
 		n.history.forget()
+		n.window.forget()
 		v.b.Counters.ExchangesDeleted.Add(1)
 	}
 	for _, n := range r.queues {

@@ -81,12 +81,17 @@ func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Le
 	}
 	m, deaths := deadMessage(source, l)
 	arrived := false
-	for _, q := range c.router.route(v, x.x, m) {
+	queues := c.router.route(now, v, x.x, m, l.Confirm)
+	transfer := c.router.follows(l.Transfer)
+	for _, q := range queues {
 		if deaths.cycle(q.Name()) {
 			continue
 		}
-		q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: l.Transfer}, out)
+		q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out)
 		arrived = true
+	}
+	if transfer != l.Transfer {
+		transfer.Release(out)
 	}
 	if arrived {
 		v.b.Counters.MessagesRouted.Add(1)

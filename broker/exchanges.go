@@ -43,6 +43,7 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 	n := newExchangeNode(v.b.records.NextID(), x)
 	v.applyTo(n)
 	v.b.keepHistory(n)
+	v.b.openWindow(n)
 	var c *Commit
 	if spec.Durable {
 		c = v.b.write(topology.Unit{Puts: []topology.Record{topology.Exchange{ID: n.id, Spec: spec}}})

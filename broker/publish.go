@@ -15,9 +15,13 @@ import (
 // reached (PUB-6). Queues that store m hold c; the publisher's own hold is not released
 // here. Where m goes from the queues is left in out.
 func (v *VHost) Publish(now time.Time, r *Router, x *exchange.Exchange, m *message.Message, c *message.Confirm, out *queue.Effects) (routed bool) {
-	queues := r.route(v, x, m)
-	for _, q := range queues {
-		q.Publish(now, queue.Put{Message: m, Confirm: c}, out)
+	queues := r.route(now, v, x, m, c)
+	if len(r.originals) > 0 {
+		r.publishOriginal(now, queue.Put{Message: m, Confirm: c}, out)
+	} else {
+		for _, q := range queues {
+			q.Publish(now, queue.Put{Message: m, Confirm: c}, out)
+		}
 	}
 	if len(queues) == 0 {
 		return false
@@ -34,6 +38,10 @@ type Router struct {
 	exchanges []*exchange.Exchange // every one the message came through, in order
 	queues    []*queue.Queue       // the answer
 
+	// originals are the windows that m has come through and is the first to bring its value
+	// to. They are to be told of what becomes of it.
+	originals []original
+
 	// last is the exchange that queues was found from, with key, in the given generation of
 	// its virtual host. Nil when the answer depended on more than that.
 	last       *exchange.Exchange
@@ -42,8 +50,8 @@ type Router struct {
 }
 
 // route returns the queues that m reaches from x, each once. The answer is valid until the
-// next call.
-func (r *Router) route(v *VHost, x *exchange.Exchange, m *message.Message) []*queue.Queue {
+// next call. c is held by windows of deduplication, as far as they have something to wait for.
+func (r *Router) route(now time.Time, v *VHost, x *exchange.Exchange, m *message.Message, c *message.Confirm) []*queue.Queue {
 	// The generation is read first: what changes while the route is worked out makes it
 	// stale at once.
 	generation := v.generation.Load()
@@ -52,7 +60,7 @@ func (r *Router) route(v *VHost, x *exchange.Exchange, m *message.Message) []*qu
 		x.PublishedOut.Add(uint64(len(r.queues)))
 		return r.queues
 	}
-	r.follow(v, x, m)
+	r.follow(now, v, x, m, c)
 	r.queues = r.queues[:0]
 	for _, d := range r.found {
 		r.queues = append(r.queues, d.Target.(*queue.Queue))
@@ -67,14 +75,17 @@ func (r *Router) route(v *VHost, x *exchange.Exchange, m *message.Message) []*qu
 
 // follow leaves in r.found the queues that m reaches from x, and in r.exchanges the
 // exchanges it passes. Each is visited once, so that cycles are harmless.
-func (r *Router) follow(v *VHost, x *exchange.Exchange, m *message.Message) {
+func (r *Router) follow(now time.Time, v *VHost, x *exchange.Exchange, m *message.Message, c *message.Confirm) {
 	r.found = r.found[:0]
 	r.exchanges = append(r.exchanges[:0], x)
 	for i := 0; i < len(r.exchanges); i++ {
 		from, start := r.exchanges[i], len(r.found)
-		if from.Name() == exchange.Default {
+		switch {
+		case from.Name() == exchange.Default:
 			r.found = v.routeDefault(from, m, r.found)
-		} else {
+		case from.Deduplicates() && !r.admit(now, v, from, m, c):
+			from.PublishedIn.Add(1)
+		default:
 			r.found = from.Route(m, r.found)
 		}
 		if len(r.found) == start {

@@ -295,7 +295,7 @@ func TestRoutingDoesNotAllocate(t *testing.T) {
 		i := 0
 		if got := testing.AllocsPerRun(100, func() {
 			i++
-			if len(n.router.route(n.v, x, messages[i%len(messages)])) == 0 {
+			if len(n.router.route(n.now, n.v, x, messages[i%len(messages)], nil)) == 0 {
 				t.Fatal("no route")
 			}
 		}); got != 0 {

@@ -15,17 +15,14 @@ import (
 // something which is no longer there are garbage and are deleted (S-5).
 func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
 	var garbage []topology.Record
-	histories := make(map[uint64][]*message.Message, len(c.Histories))
-	for _, h := range c.Histories {
-		histories[uint64(h.ID)] = h.Messages
-	}
+	past := pasts(c)
 	for _, r := range c.Exchanges {
 		v := b.vhosts[r.Spec.VHost]
 		if v == nil {
 			garbage = append(garbage, r)
 			continue
 		}
-		if err := v.restoreExchange(r, histories[r.ID]); err != nil {
+		if err := v.restoreExchange(now, r, past[r.ID]); err != nil {
 			return err
 		}
 	}
@@ -54,15 +51,38 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 	return nil
 }
 
-func (v *VHost) restoreExchange(r topology.Exchange, recent []*message.Message) error {
+// past is what an exchange has kept.
+type past struct {
+	history []*message.Message
+	windows []queue.Window
+}
+
+func pasts(c topology.Catalog) map[uint64]past {
+	all := make(map[uint64]past)
+	for _, h := range c.Histories {
+		p := all[uint64(h.ID)]
+		p.history = h.Messages
+		all[uint64(h.ID)] = p
+	}
+	for _, w := range c.Windows {
+		p := all[uint64(w.ID)]
+		p.windows = append(p.windows, w)
+		all[uint64(w.ID)] = p
+	}
+	return all
+}
+
+func (v *VHost) restoreExchange(now time.Time, r topology.Exchange, p past) error {
 	x, err := exchange.New(r.Spec, v.b.seed)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
 	}
-	x.RestoreHistory(recent)
+	x.RestoreHistory(p.history)
 	n := newExchangeNode(r.ID, x)
 	v.applyTo(n)
 	v.b.keepHistory(n)
+	v.b.openWindow(n)
+	n.window.restore(now.UnixMilli(), p.windows)
 	v.exchanges.put(r.Spec.Name, n)
 	return nil
 }

@@ -61,6 +61,7 @@ type exchangeNode struct {
 	commit      atomic.Pointer[Commit]
 	applied     atomic.Pointer[policy.Applied] // nil for no policies
 	history     *storedHistory                 // nil unless one is stored
+	window      *window                        // nil unless it deduplicates
 }
 
 // queueNode is a declared queue.
@@ -128,7 +129,7 @@ func (v *VHost) addPredeclared() ([]topology.Record, error) {
 			continue
 		}
 		r := topology.Exchange{ID: v.b.records.NextID(), Spec: spec}
-		if err := v.restoreExchange(r, nil); err != nil {
+		if err := v.restoreExchange(time.Time{}, r, past{}); err != nil {
 			return nil, err
 		}
 		added = append(added, r)

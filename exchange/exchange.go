@@ -28,6 +28,7 @@ type Exchange struct {
 	spec  Spec
 	once  bool // its type routes a message once, whatever further routing keys there are
 	byKey bool
+	dedup bool
 
 	// PublishedIn counts messages that came to be routed here, from a publisher, a
 	// dead-lettering queue or another exchange; PublishedOut the destinations they had.
@@ -48,7 +49,7 @@ func New(s Spec, entropy func() uint64) (*Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Exchange{spec: s, once: t.once, byKey: t.byKey(&s), typ: t.make(&s, entropy)}, nil
+	return &Exchange{spec: s, once: t.once, byKey: t.byKey(&s), typ: t.make(&s, entropy), dedup: t.name == typeDeduplication}, nil
 }
 
 // Spec returns what the exchange was declared as.
@@ -84,6 +85,9 @@ func (x *Exchange) SetPolicyAlternate(name string, ok bool) {
 	}
 	x.policied.Store(&name)
 }
+
+// Deduplicates tells whether a message whose value was seen before is kept out (EX-56).
+func (x *Exchange) Deduplicates() bool { return x.dedup }
 
 // ByKey tells whether the routing key alone decides where a message goes, as long as the
 // bindings stay: the answer of Route may then be used again.
@@ -183,6 +187,8 @@ var types = [...]typeEntry{
 	{name: "topic", make: func(*Spec, func() uint64) Type { return new(topic) }, byKey: always},
 	{name: "x-consistent-hash", make: func(s *Spec, _ func() uint64) Type { return newConsistentHash(s) },
 		once: true, byKey: hashesKey, check: checkConsistentHash},
+	{name: typeDeduplication, make: func(*Spec, func() uint64) Type { return new(fanout) },
+		once: true, byKey: never, check: checkDeduplication},
 	{name: "x-modulus-hash", make: func(*Spec, func() uint64) Type { return new(modulusHash) }, once: true, byKey: always},
 	{name: "x-random", make: func(_ *Spec, entropy func() uint64) Type { return newRandom(entropy()) }, once: true, byKey: never},
 	{name: "x-recent-history", make: func(s *Spec, _ func() uint64) Type { return newRecentHistory(s) },

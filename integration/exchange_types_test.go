@@ -164,3 +164,62 @@ func TestWhoComesLateGetsTheRecentHistory(t *testing.T) { // EX-54
 	c.bind("chat", "new", "", nil)
 	c.has("new")
 }
+
+func TestRetryOverRestartIsNotDeliveredTwice(t *testing.T) { // EX-56, S-12
+	t.Parallel()
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	declare := func(name, persistence string) {
+		t.Helper()
+		c.must(c.ExchangeDeclare(name, "x-message-deduplication", true, false, false, false,
+			amqp.Table{"x-cache-size": int32(1000), "x-cache-persistence": persistence}))
+		c.durable("q-"+name, nil)
+		c.bind(name, "q-"+name, "", nil)
+	}
+	declare("orders", "disk")
+	declare("events", "memory")
+	// send publishes with a value, and reports whether it was routed; it is confirmed anyhow.
+	send := func(x string, v any) bool {
+		t.Helper()
+		ch := c.another()
+		returns := ch.NotifyReturn(make(chan amqp.Return, 1))
+		d, err := ch.PublishWithDeferredConfirmWithContext(t.Context(), x, "k", true, false, amqp.Publishing{
+			DeliveryMode: amqp.Persistent, Body: fmt.Append(nil, v), Headers: amqp.Table{"x-deduplication-header": v}})
+		c.must(err)
+		if !ch.confirmed(d) {
+			t.Errorf("%v: got a nack, want an ack", v)
+		}
+		select {
+		case r := <-returns:
+			if r.ReplyText != "NO_ROUTE" {
+				t.Errorf("%v: got %q, want NO_ROUTE", v, r.ReplyText)
+			}
+			return false
+		default: // a return comes before its confirm
+			return true
+		}
+	}
+	f := func(x string, v any, want bool) {
+		t.Helper()
+		if got := send(x, v); got != want {
+			t.Errorf("%s, %v: routed %v, want %v", x, v, got, want)
+		}
+	}
+	for _, x := range []string{"orders", "events"} {
+		f(x, "order-1", true)
+		f(x, "order-1", false)
+		f(x, int32(1), true)
+		f(x, int64(1), false)
+	}
+	c.has("q-events", "order-1", "1")
+
+	s.Restart()
+	c = connect(t, s)
+	f("orders", "order-1", false)
+	f("orders", int64(1), false)
+	f("events", "order-1", true) // forgotten, as asked for
+	c.has("q-orders", "order-1", "1")
+	c.must(c.ExchangeDelete("orders", false, false))
+	declare("orders", "disk")
+	f("orders", "order-1", true) // another exchange, with nothing seen
+}

@@ -27,8 +27,8 @@ func (q *Queue) Collect(b *Batch) (more bool) {
 				Message: w.message,
 			})
 			b.Bytes += w.message.Size()
-			if w.transfer.last() {
-				b.Transfers = append(b.Transfers, w.transfer)
+			for t := w.transfer; t.last(); t = t.next {
+				b.Transfers = append(b.Transfers, t)
 			}
 			w.transfer = nil
 		}

@@ -38,13 +38,23 @@ type Timer struct {
 	At    time.Time
 }
 
-// Transfer follows a dead letter from its source to its targets, so that it is settled
-// at the source no earlier than it is safe at the targets (S-9). Like a Confirm it is
+// Transfer follows a message from where it comes from to its targets, so that it is settled
+// at the source no earlier than it is safe at the targets (S-9). Most are dead letters; what
+// an exchange must remember of a message when that is stored (S-12) is the other kind. Like a Confirm it is
 // born with one hold, the carrier's own.
 type Transfer struct {
 	holds    int32 // guarded by the atomic functions
-	source   *Queue
+	source   Source
 	position Position
+	next     *Transfer // ends with this one; nil for most
+}
+
+// Source is where a transfer came from.
+type Source interface {
+	Collector
+	// Arrived tells that a transfer has ended in its last target without being stored there.
+	// Nothing is locked. If it was stored, the committer tells with CollectSettled.
+	Arrived(p Position, out *Effects)
 }
 
 // Put is what a queue is asked to take.

@@ -32,7 +32,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 			i, sl := q.slots.take(*e, lv.number)
 			sl.state = slotLeaving
 			sl.entry.msg = nil
-			l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})
+			l.Transfer = NewTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number}, nil)
 		}
 	} else {
 		lv.acks.set(e.seq)
@@ -92,8 +92,10 @@ func (q *Queue) TakeLetters(buf []Letter, carrying bool) ([]Letter, bool) {
 	return buf, true
 }
 
-func newTransfer(q *Queue, p Position) *Transfer {
-	return &Transfer{holds: 1, source: q, position: p}
+// NewTransfer returns a transfer with one hold. next, if there is one, is held until it ends.
+func NewTransfer(source Source, p Position, next *Transfer) *Transfer {
+	next.Hold()
+	return &Transfer{holds: 1, source: source, position: p, next: next}
 }
 
 // Hold adds a target that will store the letter. The caller must already be covered by
@@ -107,7 +109,7 @@ func (t *Transfer) Hold() {
 // Release lets go of one hold. The last one leaves the transfer in out, to be settled at
 // the source. It is safe on nil and may be called with a queue locked.
 func (t *Transfer) Release(out *Effects) {
-	if t.last() {
+	for ; t.last(); t = t.next {
 		out.Transfers = append(out.Transfers, t)
 	}
 }
@@ -123,24 +125,25 @@ func (t *Transfer) last() bool {
 	return n == 0
 }
 
-// Source is the queue the letter came from.
-func (t *Transfer) Source() Collector { return t.source }
+// Source is where it came from.
+func (t *Transfer) Source() Source { return t.source }
 
-// Position is the letter's position in its source.
+// Position is its position in its source.
 func (t *Transfer) Position() Position { return t.position }
 
-// SettleTransfers settles, each at its source, the letters that have ended in their
+// SettleTransfers settles, each at its source, the transfers that have ended in their
 // last target without being stored there. Nothing may be locked.
 func SettleTransfers(out *Effects) {
 	for i := 0; i < len(out.Transfers); i++ {
 		t := out.Transfers[i]
 		out.Transfers[i] = nil
-		t.source.arrived(t.position, out)
+		t.source.Arrived(t.position, out)
 	}
 	out.Transfers = out.Transfers[:0]
 }
 
-func (q *Queue) arrived(p Position, out *Effects) {
+// Arrived implements Source.
+func (q *Queue) Arrived(p Position, out *Effects) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.settleLeaving(p, out)

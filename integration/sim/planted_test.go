@@ -30,7 +30,7 @@ var bugs = []bug{
 	{"a letter is settled at its source before its target has it", "queue/publish.go",
 		"p.Transfer.Hold()\n", "p.Transfer = nil\n"},
 	{"a letter is settled at its source when it leaves", "queue/letters.go",
-		"l.Transfer = newTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number})",
+		"l.Transfer = NewTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number}, nil)",
 		"sl.state = slotFree\n\t\t\tq.slots.put(i)\n\t\t\tq.settle(lv, e, out)"},
 	{"a letter that was never stored forgets its publisher", "queue/letters.go",
 		"l.Confirm, l.Transfer = w.confirm, w.transfer", "w.confirm.Release(&out.Wakes)\n\t\t\tl.Transfer = w.transfer"},
