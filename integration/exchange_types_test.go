@@ -223,3 +223,27 @@ func TestRetryOverRestartIsNotDeliveredTwice(t *testing.T) { // EX-56, S-12
 	declare("orders", "disk")
 	f("orders", "order-1", true) // another exchange, with nothing seen
 }
+
+func TestQueueKeepsOutWhatItHas(t *testing.T) { // EX-56
+	t.Parallel()
+	c := connect(t, brokertest.Start(t))
+	c.durable("jobs", amqp.Table{"x-message-deduplication": true})
+	publish := func(body string, job any) {
+		t.Helper()
+		if !c.send("", "jobs", amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body),
+			Headers: amqp.Table{"x-deduplication-header": job}}) {
+			t.Errorf("%s: got a nack, want an ack", body)
+		}
+	}
+	publish("a", "job")
+	publish("b", "job")
+	publish("c", int32(7))
+	publish("d", int64(7))
+	c.counts("jobs", 2, 0)
+	got := receive(t, c.consume("jobs", "worker"), 2)
+	publish("e", "job") // it is being worked on
+	c.must(got[0].Ack(false))
+	c.must(c.Cancel("worker", false))
+	publish("f", "job")
+	c.has("jobs", "f")
+}

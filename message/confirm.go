@@ -77,3 +77,26 @@ func (c *Confirm) Release(wakes *Wakes) {
 		panic("message: confirm released more often than held")
 	}
 }
+
+// Both returns a confirm that stands for a and b: it has the hold of a that its caller had,
+// and a new one of b, and releases each when it is released. The caller must be covered by a
+// hold of b. A refusal of it is not passed on.
+func Both(a, b *Confirm) *Confirm {
+	if b == nil {
+		return a
+	}
+	b.Hold()
+	if a == nil {
+		return b
+	}
+	return NewConfirm(both{a, b}, 0)
+}
+
+// both is the Confirmer of two confirms.
+type both struct{ a, b *Confirm }
+
+// Confirmed implements Confirmer.
+func (t both) Confirmed(_ uint64, _ bool, wakes *Wakes) {
+	t.a.Release(wakes)
+	t.b.Release(wakes)
+}

@@ -23,6 +23,7 @@ var arguments = []argument{
 	{name: "x-overflow", check: overflow},
 	{name: "x-single-active-consumer", check: boolean(func(o *Options, b bool) { o.SingleActiveConsumer = b })},
 	{name: "x-delivery-limit", check: deliveryLimit},
+	{name: "x-message-deduplication", check: deduplication},
 	{name: "x-consumer-timeout", check: integer(0, unlimited, func(*Options, int64) {})},
 	{name: "x-max-age", only: streamOnly},
 	{name: "x-stream-max-segment-size-bytes", only: streamOnly},
@@ -225,6 +226,12 @@ func deliveryLimit(v any, _ amqp.Table, o *Options) string {
 		return fmt.Sprintf("\"expected integer, got %s\"", amqp.TypeName(v))
 	}
 	o.DeliveryLimit = max(n, None)
+	return ""
+}
+
+// deduplication takes true and "true" and refuses nothing, like the plugin.
+func deduplication(v any, _ amqp.Table, o *Options) string {
+	o.Deduplicate = v == true || v == "true"
 	return ""
 }
 

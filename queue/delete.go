@@ -46,6 +46,7 @@ func (q *Queue) dropReady(out *Effects) {
 		}
 		q.forgetLeft(lv)
 	}
+	q.forgetSettled()
 }
 
 // dropped ends a message that was ready and is in no list any more.

@@ -13,6 +13,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 		q.settle(lv, e, out)
 		return
 	}
+	q.left(lv, e.seq)
 	if e.msg == nil {
 		q.dieLater(lv, e, why)
 		return

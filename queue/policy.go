@@ -101,6 +101,7 @@ func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
 	}
 	o.MaxPriority, o.SingleActiveConsumer = q.options.MaxPriority, q.options.SingleActiveConsumer
 	q.options = o
+	q.deduplicate(o.Deduplicate)
 	q.limit(now, out)
 	q.askTimer(out)
 }

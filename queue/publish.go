@@ -28,6 +28,9 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 		}
 		return false
 	}
+	if q.unique != nil && q.duplicate(ms, m, p.Confirm) {
+		return true
+	}
 	q.totals.Published++
 
 	lv := q.levelOf(m)
@@ -44,6 +47,7 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 		}
 	}
 	q.admit(lv, &e, p, out)
+	q.remember(lv, &e)
 	q.keep(m, out)
 	if e.expiry != 0 && e.expiry <= ms {
 		q.kill(lv, &e, Expired, now, out)
@@ -80,6 +84,7 @@ func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, out *Effects) b
 		return false
 	}
 	q.admit(lv, &sl.entry, p, out)
+	q.remember(lv, &sl.entry)
 	q.keep(e.msg, out)
 	q.wentOut(lv, sl, c)
 	q.totals.DeliveredAck++

@@ -41,6 +41,8 @@ type Queue struct {
 	batch   func(func(now time.Time, out *Effects))
 	waiters []func(error)
 
+	unique *unique // nil unless the queue keeps duplicates out
+
 	deadlines deadlines
 	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
 	lastUse   int64 // Unix ms; for x-expires (TTL-9)
@@ -73,6 +75,7 @@ func New(id ID, spec Spec, o Options, store Store) *Queue {
 	for i := range q.levels {
 		q.levels[i].init(uint8(i))
 	}
+	q.deduplicate(o.Deduplicate)
 	return q
 }
 

@@ -320,7 +320,7 @@ func (s *stage) declare(args []string) {
 	s.names, s.letters = map[uint64]string{}, map[string]Letter{}
 }
 
-// publish takes body[:ttl=ms,priority=n,transient].
+// publish takes body[:ttl=ms,priority=n,transient,key=value], key for x-deduplication-header.
 func (s *stage) publish(word string, confirm bool) {
 	body, rest, _ := strings.Cut(word, ":")
 	p := amqp.Properties{DeliveryMode: 2, Flags: amqp.FlagDeliveryMode}
@@ -335,6 +335,8 @@ func (s *stage) publish(word string, confirm bool) {
 			p.Priority, p.Flags = uint8(n), p.Flags|amqp.FlagPriority
 		case "transient":
 			p.DeliveryMode = 1
+		case "key":
+			p.Headers, p.Flags = amqp.Table{{Name: "x-deduplication-header", Value: v}}, p.Flags|amqp.FlagHeaders
 		}
 	}
 	m, err := message.New(message.Content{RoutingKey: "q", Properties: p.Append(nil), Body: []byte(body)})

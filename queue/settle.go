@@ -85,6 +85,7 @@ func (q *Queue) comeBack(lv *level, i uint32, sl *slot, out *Effects) {
 // collected yet is never written, and what its publisher waits for is released here.
 func (q *Queue) settle(lv *level, e *entry, out *Effects) {
 	q.release(e, out)
+	q.left(lv, e.seq)
 	lv.acks.set(e.seq)
 	if e.ordinal == 0 {
 		q.forgetCopy(lv, e)
