@@ -24,6 +24,7 @@
 //	VHost.applying     held by whoever changes policies, until every queue has them
 //	VHost.mu           the topology of one virtual host: what is declared and bound
 //	Queue              (package queue)
+//	window             what a deduplicating exchange has seen; never taken with a Queue locked
 //	Channel, Outbound  (package connection)
 //
 // An Exchange's own lock, Broker.sessions, the alarms, the timers and a Commit are leaves:

@@ -51,14 +51,19 @@ func (r *Router) publishOriginal(now time.Time, put queue.Put, out *queue.Effect
 	var room [4]original
 	originals := append(room[:0], r.originals...)
 	put.Transfer = r.follows(nil)
-	refused := false
-	for _, q := range r.queues {
-		refused = !q.Publish(now, put, out) || refused
-	}
-	if refused {
+	for i, q := range r.queues {
+		publish := q.Publish
+		if i == len(r.queues)-1 {
+			publish = q.PublishLast // what was seen goes to disk with this put, not after it
+		}
+		if publish(now, put, out) {
+			continue
+		}
 		for _, o := range originals {
 			o.window.refuse(o.number)
 		}
 	}
-	put.Transfer.Release(out)
+	if len(r.queues) == 0 {
+		put.Transfer.Release(out)
+	}
 }
