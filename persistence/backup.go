@@ -175,7 +175,7 @@ type exporter struct {
 
 // exported are the keys that are in a backup. The marker is in its header. Padding is of no
 // use, and a restored store has slots of its own.
-var exported = []byte{keySchema, keyMetadata, keyState, keyPage, keyJournal, keyChunk, keyBody, keyBodyRef, keyRun}
+var exported = []byte{keySchema, keyMetadata, keyState, keyPage, keyJournal, keyChunk, keyBody, keyBodyRef, keyWindow, keyHistory, keyRun}
 
 func (e *exporter) export() (BackupInfo, error) {
 	h, err := e.header()
@@ -392,6 +392,12 @@ func checkEntry(key, v []byte) error {
 		}
 	case keyBodyRef:
 		ok = len(key) == bodyRefKeyBytes
+	case keyWindow:
+		if _, _, _, ok = parseWindowKey(key); ok {
+			_, err = decodeSeen(v)
+		}
+	case keyHistory:
+		_, _, ok = parseHistoryKey(key)
 	case keyRun:
 		_, err = decodeRun(v)
 	default:
@@ -432,6 +438,8 @@ func entryProblem(key []byte, err error) Problem {
 		kind = "chunk"
 	case keyBody, keyBodyRef:
 		kind = "message"
+	case keyWindow, keyHistory:
+		kind = "exchange"
 	}
 	return Problem{Kind: kind, Key: fmt.Sprintf("%x", key), Reason: err.Error()}
 }

@@ -3,6 +3,7 @@ package persistence
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -174,6 +175,24 @@ func appendSeen(b []byte, seen []queue.Seen) []byte {
 	return b
 }
 
+func decodeSeen(v []byte) ([]queue.Seen, error) {
+	c := cursor{b: v}
+	if version := c.octet(); version > windowVersion {
+		return nil, &newerError{what: "a window of deduplication", version: uint64(version)}
+	}
+	var seen []queue.Seen
+	for len(c.b) > 0 && !c.failed {
+		var s queue.Seen
+		copy(s.Hash[:], c.bytes(16))
+		s.Expiry = int64(c.fixed64())
+		seen = append(seen, s)
+	}
+	if c.failed {
+		return nil, damaged("a window of %d bytes", len(v))
+	}
+	return seen, nil
+}
+
 // dropKept deletes what an exchange that is gone has kept.
 func (d *disk) dropKept(id queue.ID) (ops []operation) {
 	k := d.kept[id]
@@ -270,22 +289,16 @@ func (r *recovery) readWindows(there map[queue.ID]bool) error {
 		k := r.d.keptOf(id)
 		k.windows[record] = max(k.windows[record], part+1)
 		return item.Value(func(v []byte) error {
-			c := cursor{b: v}
-			if version := c.octet(); version > windowVersion {
-				return &newerError{what: "a window of deduplication", version: uint64(version)}
+			seen, err := decodeSeen(v)
+			var d damage
+			switch {
+			case errors.As(err, &d):
+				r.reportKept(item, err)
+			case err != nil:
+				return err
+			default:
+				r.catalog.Windows = append(r.catalog.Windows, queue.Window{ID: id, Record: record, Seen: seen})
 			}
-			w := queue.Window{ID: id, Record: record}
-			for len(c.b) > 0 && !c.failed {
-				var s queue.Seen
-				copy(s.Hash[:], c.bytes(16))
-				s.Expiry = int64(c.fixed64())
-				w.Seen = append(w.Seen, s)
-			}
-			if c.failed {
-				r.reportKept(item, damaged("a window of %d bytes", len(v)))
-				return nil
-			}
-			r.catalog.Windows = append(r.catalog.Windows, w)
 			return nil
 		})
 	})

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/message"
@@ -162,5 +163,101 @@ func TestWindowIsMadeOfRecordsThatDieAlone(t *testing.T) {
 	write(t, s, exchanges(9))
 	if got := len(keys(t, s, keyWindow)); got != 0 {
 		t.Errorf("got %d parts of an exchange that is gone, want none", got)
+	}
+}
+
+// S-12, S-15
+func TestDamagedPastOfAnExchangeIsReportedAndLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.Start()
+	write(t, s, exchanges(7, 8))
+	for _, id := range []queue.ID{7, 8} {
+		keep(t, s, &keeper{id: id, history: []*message.Message{msg(t, fmt.Sprint("m", id))}, seen: []queue.Seen{{Expiry: int64(id)}}})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	damage := []operation{
+		{key: appendHistoryKey(nil, 7, 0), value: []byte{historyVersion, 1, 9, 9}},
+		{key: appendWindowKey(nil, 7, s.Catalog().Windows[0].Record, 0), value: []byte{windowVersion, 1, 2, 3}},
+	}
+	if err := s.backend.(*disk).commitSynced(damage); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.abandon(); err != nil {
+		t.Fatal(err)
+	}
+	var problems []string
+	s, err := Open(dir, Options{onProblem: func(p Problem) { problems = append(problems, p.Kind) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := s.Catalog()
+	if len(c.Histories) != 1 || c.Histories[0].ID != 8 || len(c.Windows) != 1 || c.Windows[0].ID != 8 {
+		t.Errorf("got %+v and %+v, want what exchange 8 kept", c.Histories, c.Windows)
+	}
+	equal(t, "problems", problems, []string{"exchange", "exchange"})
+}
+
+func TestBackupHasWhatExchangesKept(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start()
+	write(t, s, exchanges(7))
+	keep(t, s, &keeper{id: 7, history: []*message.Message{msg(t, "m")}, seen: []queue.Seen{{Hash: [16]byte{1}, Expiry: 5}}})
+	b, _ := backup(t, s)
+	dir, _ := restoreTo(t, b)
+	c := open(t, dir).Catalog()
+	if len(c.Histories) != 1 || len(c.Histories[0].Messages) != 1 || len(c.Windows) != 1 || c.Windows[0].Seen[0].Expiry != 5 {
+		t.Errorf("got %+v and %+v, want what the exchange kept", c.Histories, c.Windows)
+	}
+}
+
+// windowSource is a window as far as a transfer knows it.
+type windowSource struct {
+	keeper
+	value queue.Seen
+}
+
+func (s *windowSource) Arrived(queue.Position, *queue.Effects) {}
+
+func (s *windowSource) CollectSettled(b *queue.Batch, done []queue.Position) {
+	if len(done) > 0 {
+		s.seen = []queue.Seen{s.value}
+	}
+	s.keeper.CollectSettled(b, done)
+}
+
+// S-12: a crash has both or neither.
+func TestWhatWasSeenIsInOneTransactionWithItsMessage(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	s.Start()
+	u := exchanges(7)
+	spec := queue.Spec{VHost: "/", Name: "q", Durable: true}
+	u.Puts = append(u.Puts, topology.Queue{ID: 9, Spec: spec})
+	write(t, s, u)
+	o, err := queue.ParseArguments(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := queue.New(9, spec, o, s)
+	var out queue.Effects
+	from := &windowSource{keeper: keeper{id: 7}, value: queue.Seen{Hash: [16]byte{1}}}
+	transfer := queue.NewTransfer(from, queue.Position{}, nil)
+	q.PublishLast(time.Now(), queue.Put{Message: msg(t, "m"), Transfer: transfer}, &out)
+	done := make(chan error, 1)
+	s.Barrier(q, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	records := keys(t, s, keyJournal)
+	if len(records) != 1 || len(from.records) != 1 {
+		t.Fatalf("got %d journal records and %d of the window, want one each", len(records), len(from.records))
+	}
+	if group, _ := parseJournalKey(records[0]); group != from.records[0] {
+		t.Errorf("the message is in group %d, what was seen in %d", group, from.records[0])
 	}
 }
