@@ -36,6 +36,8 @@ func TestOnlyAWholeNumberFromOneIsAWeight(t *testing.T) {
 		f(ok, "")
 	}
 	f("abc", `The binding key must be an integer: <<"abc">>`)
+	f("é", `The binding key must be an integer: <<"é">>`) // as recorded
+	f("É", "The binding key must be an integer: <<195,137>>")
 	f("5 ", `The binding key must be an integer: <<"5 ">>`)
 	f("1.5", `The binding key must be an integer: <<"1.5">>`)
 	f("1_000", `The binding key must be an integer: <<"1_000">>`)

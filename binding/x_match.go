@@ -65,7 +65,8 @@ func ErlangTerm(v any) string {
 
 func erlangBinary(s string) string {
 	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
+		// What Latin-1 can print is printed, and then read as UTF-8 again.
+		if s[i] < ' ' || s[i] > '~' && s[i] < 0xA0 {
 			octets := strings.Trim(fmt.Sprint([]byte(s)), "[]")
 			return "<<" + strings.ReplaceAll(octets, " ", ",") + ">>"
 		}

@@ -28,8 +28,10 @@
 //	Channel, Outbound  (package connection)
 //
 // An Exchange's own lock, Broker.sessions, the alarms, the timers and a Commit are leaves:
-// nothing else is taken while one is held. Permissions are asked for with a VHost locked, so they
-// are read without a lock and not under Broker.mu. Publishing takes neither Broker.mu nor VHost.mu:
+// nothing else is taken while one is held, but that an Exchange enlists its history with the
+// store, whose list is a leaf below all of these. Permissions are asked for with a VHost
+// locked, so they are read without a lock and not under Broker.mu. Publishing takes neither
+// Broker.mu nor VHost.mu:
 // exchanges and queues are found by name in maps that are read without a lock.
 //
 // Consumers, sessions and the callbacks of a Commit are called with none of these locked,

@@ -7,5 +7,6 @@
 // the broker's work, because only it can look things up by name.
 //
 // An Exchange has one lock, for reading while it routes and for writing while it binds.
-// Nothing is called with it held that could take another.
+// Nothing is called with it held that could take another, save the function that OnHistory
+// was given: what that takes has to come after.
 package exchange

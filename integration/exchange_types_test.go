@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -246,4 +247,54 @@ func TestQueueKeepsOutWhatItHas(t *testing.T) { // EX-56
 	c.must(c.Cancel("worker", false))
 	publish("f", "job")
 	c.has("jobs", "f")
+}
+
+func TestPublishersOfTheSameValuesDeliverEachOnce(t *testing.T) { // EX-56, S-12
+	t.Parallel()
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	c.must(c.ExchangeDeclare("d", "x-message-deduplication", true, false, false, false,
+		amqp.Table{"x-cache-size": int32(1000), "x-cache-persistence": "disk"}))
+	queues := []string{c.durable("one", nil), c.durable("two", nil)}
+	for _, q := range queues {
+		c.bind("d", q, "", nil)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		p := connect(t, s)
+		all.Go(func() {
+			var confirms []*amqp.DeferredConfirmation
+			for i := range 200 {
+				d, err := p.PublishWithDeferredConfirmWithContext(t.Context(), "d", "", false, false, amqp.Publishing{
+					DeliveryMode: amqp.Persistent, Body: fmt.Append(nil, i), Headers: amqp.Table{"x-deduplication-header": int32(i)}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				confirms = append(confirms, d)
+			}
+			for _, d := range confirms {
+				if acked, err := d.WaitContext(t.Context()); !acked || err != nil {
+					t.Errorf("got %v and %v, want every publish confirmed", acked, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, q := range queues {
+		seen := make(map[string]bool)
+		got := c.take(q)
+		for _, d := range got {
+			seen[string(d.Body)] = true
+		}
+		if len(got) != 200 || len(seen) != 200 {
+			t.Errorf("%s: got %d messages with %d values, want each of 200 once", q, len(got), len(seen))
+		}
+	}
+	s.Restart()
+	c = connect(t, s)
+	for i := range 200 {
+		c.send("d", "", amqp.Publishing{Headers: amqp.Table{"x-deduplication-header": int32(i)}})
+	}
+	c.has("one")
 }
