@@ -124,6 +124,12 @@ type Store struct {
 	// the broker to start otherwise, so that it can start and be drained, and made again when
 	// there is room. Disks smaller than 8 GiB have none. A size; 0 is none.
 	Ballast Size `key:"ballast" min:"0" max:"16GiB"`
+
+	// A file with the key that everything in the store is encrypted with (AES): 16, 24 or 32
+	// octets, in hexadecimal, in base64, or as they are. A store is encrypted from its first
+	// start on, or never, and keeps its key: to change it, or to begin or end encrypting, copy
+	// the store with a backup into a new one. When empty nothing is encrypted.
+	EncryptionKeyFile string `key:"encryption_key_file" optional:"true"`
 }
 
 // Log is what is logged, and how.

@@ -49,8 +49,8 @@ func (s setting) check(c *Config) (problems []string) {
 	v := s.value(c)
 	switch v.Kind() {
 	case reflect.String:
-		// The node's name is filled in when it is empty; nothing else makes sense empty.
-		if v.String() == "" && s.key != "node_name" {
+		// The node's name is filled in when it is empty; little else makes sense empty.
+		if v.String() == "" && s.key != "node_name" && s.tag("optional") == "" {
 			problems = append(problems, "is empty")
 		}
 		if words := strings.Fields(s.tag("oneof")); len(words) > 0 && v.String() != "" && !slices.Contains(words, v.String()) {

@@ -95,9 +95,33 @@ func storeDir(c config.Config) string {
 func openStore(c config.Config, dir string, log zerolog.Logger) (*persistence.Store, error) {
 	o := persistence.Options{Logger: log, MaxUnstored: int64(c.Store.MaxUnstored), Ballast: int64(c.Store.Ballast)}
 	if dir == "" {
+		if c.Store.EncryptionKeyFile != "" {
+			log.Warn().Msg("store.encryption_key_file is not used: with the backend memory there is nothing to encrypt")
+		}
 		return persistence.NewMemory(o), nil
 	}
+	var err error
+	if o.EncryptionKey, err = EncryptionKey(c, log); err != nil {
+		return nil, err
+	}
 	return persistence.Open(dir, o)
+}
+
+// EncryptionKey is the key of the store, nil when it is not encrypted. It warns when the
+// file it is in can be read by everybody on the machine.
+func EncryptionKey(c config.Config, log zerolog.Logger) ([]byte, error) {
+	name := c.Store.EncryptionKeyFile
+	if name == "" {
+		return nil, nil
+	}
+	key, exposed, err := persistence.ReadKey(name)
+	if err != nil {
+		return nil, fmt.Errorf("store.encryption_key_file: %w", err)
+	}
+	if exposed {
+		log.Warn().Str("file", name).Msg("every user of this machine can read the key that the store is encrypted with: take that right away from the file")
+	}
+	return key, nil
 }
 
 // settle waits until everything declared so far is on disk: units are committed in the

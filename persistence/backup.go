@@ -225,7 +225,11 @@ func (e *exporter) header() (backupHeader, error) {
 // tables reports tables that are damaged. Badger leaves out what it cannot read of one when
 // it is asked for one key after the other, and says nothing.
 func (e *exporter) tables() error {
-	broken, err := brokenTables(e.d.dir)
+	keys, err := openKeys(e.d.dir, e.d.key)
+	if err != nil {
+		return err
+	}
+	broken, err := brokenTables(e.d.dir, keys)
 	if err != nil || len(broken) == 0 {
 		return err
 	}
@@ -235,7 +239,7 @@ func (e *exporter) tables() error {
 		return err
 	}
 	for _, p := range broken {
-		if slices.Contains(now, p.File) {
+		if slices.ContainsFunc(now, func(t tableEntry) bool { return tableName(t.id) == p.File }) {
 			e.report(p)
 		}
 	}

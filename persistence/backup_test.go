@@ -47,7 +47,7 @@ func backup(t testing.TB, s *Store) ([]byte, BackupInfo) {
 func restoreTo(t testing.TB, b []byte) (string, BackupInfo) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data", "store")
-	info, err := RestoreBackup(bytes.NewReader(b), dir)
+	info, err := RestoreBackup(bytes.NewReader(b), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestDamagedBackupIsRefusedAndThePlaceNamed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	for _, bad := range [][]byte{nil, []byte("PNG and more"), b[:at[1]+7], b[:len(b)-1]} {
 		var e *BackupError
-		if _, err := RestoreBackup(bytes.NewReader(bad), dir); !errors.As(err, &e) {
+		if _, err := RestoreBackup(bytes.NewReader(bad), dir, nil); !errors.As(err, &e) {
 			t.Errorf("restore of %d bytes: got %v, want a BackupError", len(bad), err)
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -325,7 +325,7 @@ func TestDamagedBackupIsRefusedAndThePlaceNamed(t *testing.T) {
 	if err := refused(t, dir); !strings.Contains(err.Error(), "not restored to the end") {
 		t.Errorf("opened after an attempt: got %v", err)
 	}
-	if _, err := RestoreBackup(bytes.NewReader(b), dir); err != nil {
+	if _, err := RestoreBackup(bytes.NewReader(b), dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := bodies(t, open(t, dir), 1); len(got) != 2 {
@@ -339,11 +339,11 @@ func TestDamagedBackupIsRefusedAndThePlaceNamed(t *testing.T) {
 func TestNothingIsRestoredOverAStore(t *testing.T) {
 	b := small(t)
 	dir := t.TempDir()
-	if _, err := RestoreBackup(bytes.NewReader(b), dir); err != nil {
+	if _, err := RestoreBackup(bytes.NewReader(b), dir, nil); err != nil {
 		t.Fatalf("an empty directory: %v", err)
 	}
 	var exists *ExistsError
-	if _, err := RestoreBackup(bytes.NewReader(b), dir); !errors.As(err, &exists) {
+	if _, err := RestoreBackup(bytes.NewReader(b), dir, nil); !errors.As(err, &exists) {
 		t.Errorf("got %v, want an ExistsError", err)
 	}
 	var newer *newerError
@@ -449,7 +449,7 @@ func TestBackupAndRestoreTakeLittleMemory(t *testing.T) {
 	}
 	defer in.Close()
 	calls = 0
-	if _, err := RestoreBackup(readerFunc(func(b []byte) (int, error) { look(); return in.Read(b) }), filepath.Join(t.TempDir(), "store")); err != nil || calls < 32 {
+	if _, err := RestoreBackup(readerFunc(func(b []byte) (int, error) { look(); return in.Read(b) }), filepath.Join(t.TempDir(), "store"), nil); err != nil || calls < 32 {
 		t.Fatalf("got %v in %d reads", err, calls)
 	}
 	if highest > limit {

@@ -32,9 +32,10 @@ const scratchName = "check.tmp"
 // Check reads every message in the store in dir, and everything else a start needs, and
 // tells what is damaged. The store must not be in use (*InUseError). No file of it is
 // changed: Badger, which cuts and merges its files when it opens them, is given links and
-// copies in a scratch directory beside them. The error is about the check itself, and not
+// copies in a scratch directory beside them. key is the store's, nil when it is not encrypted
+// (*KeyError when that is wrong). The error is about the check itself, and not
 // about what it found.
-func Check(dir string) (Report, error) {
+func Check(dir string, key []byte) (Report, error) {
 	var r Report
 	if _, err := os.Stat(dir); err != nil {
 		return r, fmt.Errorf("look at the store: %w", err)
@@ -49,15 +50,19 @@ func Check(dir string) (Report, error) {
 		err = shadow(dir, scratch)
 	}
 	if err == nil {
-		err = r.check(dir, scratch)
+		err = r.check(dir, scratch, key)
 	}
 	return r, errors.Join(err, os.RemoveAll(scratch), lk.release())
 }
 
 func (r *Report) add(p Problem) { r.Problems = append(r.Problems, p) }
 
-func (r *Report) check(dir, scratch string) error {
-	broken, err := brokenTables(scratch)
+func (r *Report) check(dir, scratch string, key []byte) error {
+	keys, err := openKeys(scratch, key)
+	if err != nil {
+		return r.noKeys(dir, err)
+	}
+	broken, err := brokenTables(scratch, keys)
 	if err != nil {
 		return err
 	}
@@ -67,7 +72,7 @@ func (r *Report) check(dir, scratch string) error {
 	if len(broken) > 0 {
 		return nil // Badger would not open it
 	}
-	s, err := Open(scratch, Options{Logger: zerolog.Nop(), byHand: true, onProblem: r.add, repair: true})
+	s, err := Open(scratch, Options{Logger: zerolog.Nop(), EncryptionKey: key, byHand: true, onProblem: r.add, repair: true})
 	if err != nil {
 		r.add(Problem{Kind: "store", Reason: err.Error()})
 		return nil //nolint:nilerr // it is what was looked for
@@ -75,7 +80,18 @@ func (r *Report) check(dir, scratch string) error {
 	d := s.backend.(*disk)
 	r.verify(d, s.Catalog())
 	err = s.abandon()
-	return errors.Join(err, r.locate(dir))
+	return errors.Join(err, r.locate(dir, keys))
+}
+
+// noKeys is what comes of a store that cannot be decrypted: a key that does not fit says
+// nothing of the store, anything else is a problem of its own.
+func (r *Report) noKeys(dir string, err error) error {
+	var k *KeyError
+	if errors.As(err, &k) {
+		return &KeyError{dir, k.Reason}
+	}
+	r.add(Problem{Kind: "store", Reason: err.Error()})
+	return nil
 }
 
 // abandon closes a store that was only looked at.
@@ -189,7 +205,7 @@ func copyFile(from, to string) error {
 
 // locate finds the files that damaged records are in: those in which their keys are
 // followed by more than in a table.
-func (r *Report) locate(dir string) error {
+func (r *Report) locate(dir string, keys dataKeys) error {
 	wanted := make(map[int][]byte) // by problem
 	for i := range r.Problems {
 		if p := &r.Problems[i]; p.Key != "" && p.File == "" {
@@ -209,7 +225,7 @@ func (r *Report) locate(dir string) error {
 			if len(wanted) == 0 {
 				return nil
 			}
-			found, err := containing(name, wanted)
+			found, err := containing(name, wanted, keys)
 			if err != nil {
 				return err
 			}
@@ -223,7 +239,15 @@ func (r *Report) locate(dir string) error {
 }
 
 // containing tells which of the keys are in a file.
-func containing(name string, keys map[int][]byte) ([]int, error) {
+func containing(name string, wanted map[int][]byte, keys dataKeys) ([]int, error) {
+	if filepath.Ext(name) != ".sst" {
+		switch h, err := readLogHeader(name); {
+		case err != nil:
+			return nil, err
+		case h != nil && logKeyID(h) != 0:
+			return containingEncrypted(name, wanted, keys)
+		}
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -237,7 +261,7 @@ func containing(name string, keys map[int][]byte) ([]int, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		for i, key := range keys {
+		for i, key := range wanted {
 			if _, there := found[i]; !there && bytes.Contains(b[:n], key) {
 				found[i] = struct{}{}
 			}
@@ -249,6 +273,25 @@ func containing(name string, keys map[int][]byte) ([]int, error) {
 	var all []int
 	for i := range found {
 		all = append(all, i)
+	}
+	return all, nil
+}
+
+// containingEncrypted is containing for a log that is encrypted.
+func containingEncrypted(name string, wanted map[int][]byte, keys dataKeys) ([]int, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	header, entries := b[:logHeader], bytes.TrimRight(b[logHeader:], "\x00")
+	if err := keys.decryptLog(header, entries, logHeader); err != nil {
+		return nil, err
+	}
+	var all []int
+	for i, key := range wanted {
+		if bytes.Contains(entries, key) {
+			all = append(all, i)
+		}
 	}
 	return all, nil
 }

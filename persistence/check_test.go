@@ -43,7 +43,7 @@ func stopped(t testing.TB) string {
 
 func check(t testing.TB, dir string) Report {
 	t.Helper()
-	r, err := Check(dir)
+	r, err := Check(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func check(t testing.TB, dir string) Report {
 
 func repair(t testing.TB, dir string) Report {
 	t.Helper()
-	r, err := Repair(dir, time.UnixMilli(1_700_000_000_000), zerolog.Nop())
+	r, err := Repair(dir, nil, time.UnixMilli(1_700_000_000_000), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,10 +91,10 @@ func TestCheckOfASoundStoreCountsAndChangesNothing(t *testing.T) {
 	s := open(t, dir)
 	f(copyDir(t, dir)) // as after a crash
 	var in *InUseError
-	if _, err := Check(dir); !errors.As(err, &in) {
+	if _, err := Check(dir, nil); !errors.As(err, &in) {
 		t.Errorf("in use: got %v, want an InUseError", err)
 	}
-	if _, err := Repair(dir, time.UnixMilli(1), zerolog.Nop()); !errors.As(err, &in) {
+	if _, err := Repair(dir, nil, time.UnixMilli(1), zerolog.Nop()); !errors.As(err, &in) {
 		t.Errorf("in use: got %v, want an InUseError", err)
 	}
 	s.Close()

@@ -20,6 +20,9 @@ type disk struct {
 	lock  *lock
 	stats *counters
 
+	key  []byte // nil when the store is not encrypted
+	keys dataKeys
+
 	maxCount, maxBytes int64 // what one transaction may count
 	valueLogFile       int64 // the size of a file of the value log
 	padEvery           int64 // see paddingInterval

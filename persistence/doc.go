@@ -79,6 +79,10 @@
 // the last group outside Badger, which turns a silently cut log into an alarm; and, only
 // while something is damaged, *.salvage: what Badger cut off a log (salvage.go).
 //
+// With Options.EncryptionKey everything but those is encrypted, by Badger, from the first
+// start on, and spilled messages as well; whatever reads Badger's files beside it decrypts them itself (encryption.go),
+// and nothing of them is ever written back in the clear.
+//
 // # Backups
 //
 // Backup writes what is in the store at one moment, while the store goes on. The committer

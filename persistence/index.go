@@ -27,7 +27,8 @@ type index struct {
 	order   []*stored             // journal records by group, for the floor; some may be dead
 	dead    []*stored             // waiting for their tombstones
 
-	journal journalUse
+	journal    journalUse
+	chunkBytes int // how large a chunk is to be
 	// lookUp finds the numbers of a stretch that has holes and does not know where. The
 	// error is damage.
 	lookUp func(s *stretch) ([]uint64, error)
@@ -83,6 +84,8 @@ func newIndex() *index {
 		bodies:  make(map[uint64]struct{}),
 		damaged: make(map[chunkKey]*stored),
 		coming:  make(map[chunkKey]struct{}),
+
+		chunkBytes: chunkBytes,
 	}
 }
 

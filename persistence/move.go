@@ -159,7 +159,7 @@ func (f *fetcher) build(m *move) error {
 			return err
 		}
 	}
-	m.cut(all, bodies)
+	m.cut(all, bodies, f.d.index.chunkBytes)
 	return nil
 }
 
@@ -215,8 +215,8 @@ func (r *record) shares(body int) bool {
 	return false
 }
 
-// cut makes the chunks, of about the same size.
-func (m *move) cut(all []rawMessage, bodies []byte) {
+// cut makes the chunks, of about the same size and no larger than that if they can.
+func (m *move) cut(all []rawMessage, bodies []byte, chunkBytes int) {
 	total := 0
 	for i := range all {
 		total += all[i].payload

@@ -58,6 +58,7 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 		padEvery:      paddingInterval,
 		onProblem:     o.onProblem,
 		repair:        o.repair,
+		key:           o.EncryptionKey,
 		lock:          lk,
 		stats:         stats,
 		nextID:        nextID,
@@ -69,6 +70,10 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 	if o.valueLogFile > 0 {
 		d.valueLogFile, d.padEvery = o.valueLogFile, 2*o.valueLogFile
 	}
+	if len(o.EncryptionKey) > 0 {
+		d.index.chunkBytes = encryptedChunkBytes
+	}
+	d.splitter.chunkBytes = d.index.chunkBytes
 	r, err := d.open()
 	if err != nil {
 		failures := []error{err}
@@ -83,7 +88,10 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 	return d, r, nil
 }
 
-func (d *disk) open() (*recovery, error) {
+func (d *disk) open() (r *recovery, err error) {
+	if d.keys, err = openKeys(d.dir, d.key); err != nil {
+		return nil, err
+	}
 	if err := removeSpills(d.dir); err != nil {
 		return nil, err
 	}
@@ -93,7 +101,7 @@ func (d *disk) open() (*recovery, error) {
 	if err := prepare(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	broken, err := brokenTables(d.dir)
+	broken, err := brokenTables(d.dir, d.keys)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", d.dir, err)
 	}
@@ -107,13 +115,13 @@ func (d *disk) open() (*recovery, error) {
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
-	if d.db, err = openBadger(badgerOptions(d.dir, d.log, d.valueLogFile)); err != nil {
+	if d.db, err = openBadger(encrypted(badgerOptions(d.dir, d.log, d.valueLogFile), d.key)); err != nil {
 		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
 	d.maxCount, d.maxBytes = d.db.MaxBatchCount(), d.db.MaxBatchSize()
 	d.views.db = d.db
 	d.index.lookUp = d.lookUp
-	r := &recovery{d: d, last: last, salvage: salvage{dir: d.dir}}
+	r = &recovery{d: d, last: last, salvage: salvage{dir: d.dir, keys: d.keys}}
 	if err := r.read(); err != nil {
 		return nil, fmt.Errorf("read store %s: %w", d.dir, err)
 	}

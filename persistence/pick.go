@@ -23,8 +23,8 @@ func (p *picked) add(s *stretch) {
 func (r *stored) movable() bool { return !r.fixed && !r.quarantined }
 
 // small tells whether a stretch is of a chunk that could be part of another.
-func (s *stretch) small() bool {
-	return s.record.chunk != nil && s.record.movable() && 2*s.leftBytes() <= chunkBytes && 2*s.left <= chunkMessages
+func (x *index) small(s *stretch) bool {
+	return s.record.chunk != nil && s.record.movable() && 2*s.leftBytes() <= int64(x.chunkBytes) && 2*s.left <= chunkMessages
 }
 
 // pickJournal finds the first section numbered from or above whose journal record is to
@@ -48,7 +48,7 @@ func (x *index) pickJournal(lv *levelIndex, from uint64, before int64, wanted fu
 			continue
 		}
 		journal := s.record.chunk == nil && s.record.movable() && s.record.written <= before
-		if !p.fits(s) || !journal && !(s.small() && s.leftBytes() <= p.bytes) {
+		if !p.fits(s) || !journal && !(x.small(s) && s.leftBytes() <= p.bytes) {
 			break
 		}
 		p.add(s)
@@ -59,7 +59,7 @@ func (x *index) pickJournal(lv *levelIndex, from uint64, before int64, wanted fu
 		if s.left == 0 {
 			continue
 		}
-		if s.first < from || !s.small() || s.leftBytes() > p.bytes || !p.fits(s) {
+		if s.first < from || !x.small(s) || s.leftBytes() > p.bytes || !p.fits(s) {
 			break
 		}
 		p.add(s)
@@ -82,27 +82,27 @@ func (x *index) pickSmall(lv *levelIndex, from uint64, before int64) []piece {
 		if s.left == 0 || s.first < from {
 			continue
 		}
-		if s.small() && s.record.written > before {
+		if x.small(s) && s.record.written > before {
 			lv.changed = true // look again when it is old enough
-		} else if s.small() && p.fits(s) {
+		} else if x.small(s) && p.fits(s) {
 			p.add(s)
 			continue
 		}
-		if p.worth() {
+		if p.worth(x.chunkBytes) {
 			return p.pieces
 		}
-		if p = (picked{}); s.small() && s.record.written <= before {
+		if p = (picked{}); x.small(s) && s.record.written <= before {
 			p.add(s)
 		}
 	}
-	if p.worth() {
+	if p.worth(x.chunkBytes) {
 		return p.pieces
 	}
 	return nil
 }
 
 // worth tells whether there will be a good deal fewer chunks than there are.
-func (p *picked) worth() bool {
-	parts := max((p.bytes+chunkBytes-1)/chunkBytes, int64(p.messages+chunkMessages-1)/chunkMessages)
+func (p *picked) worth(chunkBytes int) bool {
+	parts := max((p.bytes+int64(chunkBytes)-1)/int64(chunkBytes), int64(p.messages+chunkMessages-1)/chunkMessages)
 	return int64(len(p.pieces)) >= mergeRatio*max(parts, 1)
 }

@@ -26,37 +26,48 @@ const damagedDirs = "damaged-"
 // read, and tells what went: it is for when there is no backup to restore. Tables that
 // Badger cannot read, and damaged records, are moved to a directory inside dir named after
 // now; what is intact of a damaged record stays in the store. Groups that are missing are
-// reported and given up. The store must not be in use (*InUseError). What Repair cannot
+// reported and given up. key is the store's, nil when it is not encrypted (*KeyError when
+// that is wrong); what is moved out of an encrypted store is encrypted with it, too: in
+// counter mode, behind the initial counter. The store must not be in use (*InUseError). What Repair cannot
 // mend is an error, and the store is as it was then but for tables moved aside.
-func Repair(dir string, now time.Time, log zerolog.Logger) (Report, error) {
+func Repair(dir string, key []byte, now time.Time, log zerolog.Logger) (Report, error) {
 	var r Report
 	if _, err := os.Stat(dir); err != nil {
 		return r, fmt.Errorf("look at the store: %w", err)
 	}
 	aside := filepath.Join(dir, damagedDirs+now.UTC().Format("20060102T150405"))
-	if err := r.moveTables(dir, aside); err != nil {
+	if err := r.moveTables(dir, aside, key); err != nil {
 		return r, err
 	}
-	s, err := Open(dir, Options{Logger: log, byHand: true, onProblem: r.add, repair: true})
+	s, err := Open(dir, Options{Logger: log, EncryptionKey: key, byHand: true, onProblem: r.add, repair: true})
 	if err != nil {
 		return r, err
 	}
 	d := s.backend.(*disk)
 	c := s.Catalog()
 	r.verify(d, c)
-	if err := r.locate(dir); err != nil {
+	// Badger may have made itself a data key meanwhile.
+	keys, err := openKeys(dir, key)
+	if err == nil {
+		err = r.locate(dir, keys)
+	}
+	if err != nil {
 		return r, errors.Join(err, s.abandon())
 	}
 	return r, errors.Join(r.mend(d, c, aside), s.Close())
 }
 
 // moveTables moves tables that cannot be read aside and takes them out of the manifest.
-func (r *Report) moveTables(dir, aside string) error {
+func (r *Report) moveTables(dir, aside string, key []byte) error {
 	lk, err := takeLock(dir)
 	if err != nil {
 		return err
 	}
-	broken, err := brokenTables(dir)
+	var broken []Problem
+	keys, err := openKeys(dir, key)
+	if err == nil {
+		broken, err = brokenTables(dir, keys)
+	}
 	for i := range broken {
 		if err == nil {
 			err = dropTable(dir, aside, &broken[i])
@@ -161,6 +172,12 @@ func (d *disk) keep(s *stored, aside string) (name string, err error) {
 		return "", err
 	}
 	name = filepath.Join(aside, fmt.Sprintf("%x.record", s.appendKey(nil)))
+	if d.key != nil {
+		name += ".ctr"
+		if value, err = seal(value, d.key); err != nil {
+			return "", fmt.Errorf("encrypt a damaged record: %w", err)
+		}
+	}
 	if err := os.WriteFile(name, value, 0o600); err != nil {
 		return "", fmt.Errorf("keep a damaged record: %w", err)
 	}

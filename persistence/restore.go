@@ -27,21 +27,22 @@ func (e *ExistsError) Error() string {
 // of a backup. The store is new, with an ID of its own, and has everything declared and every
 // message that was alive; it is opened once, to see that it starts, before it is where it
 // belongs. Until then it is in a directory beside dir, so what an interruption leaves is no
-// store; the next call begins anew. The error is a *BackupError when the backup is not
+// store; the next call begins anew. It is encrypted with key, whatever the one was that
+// was saved; nil for not at all. The error is a *BackupError when the backup is not
 // whole.
 //
 // It returns what the backup says, but Messages and Bytes are those found in the store, and
 // Problems and Damaged include what was found damaged in it.
-func RestoreBackup(r io.Reader, dir string) (BackupInfo, error) {
+func RestoreBackup(r io.Reader, dir string, key []byte) (BackupInfo, error) {
 	if err := vacant(dir); err != nil {
 		return BackupInfo{}, err
 	}
-	l := &loader{dir: dir + restoringExt}
+	l := &loader{dir: dir + restoringExt, key: key}
 	info, err := readBackup(r, l)
 	if err = errors.Join(err, l.close()); err != nil {
 		return BackupInfo{}, fmt.Errorf("restore: %w", err)
 	}
-	if err := inspect(l.dir, &info); err != nil {
+	if err := inspect(l.dir, key, &info); err != nil {
 		return BackupInfo{}, fmt.Errorf("open what was restored: %w", err)
 	}
 	if err := install(l.dir, dir); err != nil {
@@ -77,7 +78,8 @@ func unfinished(dir string) error {
 // loader writes what is in a backup to a new store.
 type loader struct {
 	dir    string
-	d      *disk // nil before begin
+	key    []byte // of the store to be, nil for none
+	d      *disk  // nil before begin
 	nextID atomic.Uint64
 	stats  counters
 	ops    []operation
@@ -89,7 +91,7 @@ func (l *loader) begin(h backupHeader) error {
 	if err := clearAttempt(l.dir); err != nil {
 		return err
 	}
-	d, _, err := openDisk(l.dir, Options{Logger: zerolog.Nop()}, &l.nextID, &l.stats)
+	d, _, err := openDisk(l.dir, Options{Logger: zerolog.Nop(), EncryptionKey: l.key}, &l.nextID, &l.stats)
 	if err != nil {
 		return err
 	}
@@ -177,8 +179,8 @@ func (l *loader) close() error {
 }
 
 // inspect opens the store in dir as a broker would, and counts what is alive in it.
-func inspect(dir string, info *BackupInfo) error {
-	s, err := Open(dir, Options{Logger: zerolog.Nop(), byHand: true, onProblem: func(p Problem) {
+func inspect(dir string, key []byte, info *BackupInfo) error {
+	s, err := Open(dir, Options{Logger: zerolog.Nop(), EncryptionKey: key, byHand: true, onProblem: func(p Problem) {
 		if info.Damaged++; len(info.Problems) < maxProblems {
 			info.Problems = append(info.Problems, p.String())
 		}

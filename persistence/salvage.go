@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -21,7 +22,9 @@ import (
 // one flipped bit costs everything behind it. So before Badger opens, what it would cut
 // is copied aside; afterwards records that are missing are looked for there.
 
-// salvageExt ends the names of those copies: log, offset, extension.
+// salvageExt ends the names of those copies: log, offset, extension. In each is the log's
+// header, which is needed to decrypt, and what the log has from that offset on, as
+// encrypted as it was.
 const salvageExt = ".salvage"
 
 // logHeader is what a log of Badger's has before its first entry.
@@ -64,11 +67,11 @@ func saveTail(name string, log zerolog.Logger) error {
 	}
 	log.Warn().Str("file", name).Int64("offset", end).Int64("bytes", size-end).
 		Msg("a log has an entry that does not check out; what follows is set aside")
-	to, err := os.Create(name + "." + strconv.FormatInt(end, 10) + salvageExt)
+	to, err := os.OpenFile(name+"."+strconv.FormatInt(end, 10)+salvageExt, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, io.NewSectionReader(f, end, size-end))
+	_, err = io.Copy(to, io.MultiReader(io.NewSectionReader(f, 0, logHeader), io.NewSectionReader(f, end, size-end)))
 	return errors.Join(err, to.Sync(), to.Close())
 }
 
@@ -145,6 +148,7 @@ func usedBytes(f *os.File, from int64) (int64, error) {
 // salvage is what was set aside, now or by a start before that did not get far.
 type salvage struct {
 	dir    string
+	keys   dataKeys
 	loaded bool
 	tails  [][]byte
 	least  uint64 // what lowest found; 0 before
@@ -168,9 +172,26 @@ func (s *salvage) load() error {
 		if err != nil {
 			return err
 		}
-		s.tails = append(s.tails, b)
+		if len(b) <= logHeader {
+			continue
+		}
+		header, tail := b[:logHeader], b[logHeader:]
+		if err := s.keys.decryptLog(header, tail, tailOffset(name)); err != nil {
+			return fmt.Errorf("decrypt %s: %w", name, err)
+		}
+		s.tails = append(s.tails, tail)
 	}
 	return nil
+}
+
+// tailOffset is the offset in the name of a copy.
+func tailOffset(name string) int64 {
+	name = strings.TrimSuffix(name, salvageExt)
+	n, err := strconv.ParseInt(name[strings.LastIndexByte(name, '.')+1:], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // any tells whether anything was set aside.

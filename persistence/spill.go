@@ -30,6 +30,7 @@ const (
 // nothing in them is wanted any more.
 type spills struct {
 	dir     string // empty: copies stay in memory
+	encrypt bool   // the files, with keys of their own
 	zero    zerolog.Logger
 	damaged *atomic.Uint64
 	written atomic.Int64 // bytes of all files
@@ -179,6 +180,9 @@ func (s *spills) writeOne(c *queue.Copy) (spilledCopy, error) {
 		}
 	}
 	b := s.enc.record(0, time.Now().UnixMilli(), c.Puts, nil)
+	if err := s.current.xor(b, s.current.size); err != nil {
+		return made, fmt.Errorf("encrypt copies of messages: %w", err)
+	}
 	if _, err := s.current.file.WriteAt(b, s.current.size); err != nil {
 		return made, fmt.Errorf("write copies of messages: %w", err)
 	}

@@ -1,6 +1,8 @@
 package persistence
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +16,9 @@ const spillDir = "spill"
 // spillSegment is one file of copies.
 type spillSegment struct {
 	file  *os.File
-	size  int64 // belongs to the goroutine that writes
-	holds int   // copies in it, readers, and one while it is written to; guarded by spills.mu
+	key   []byte // it is encrypted with; nil for none
+	size  int64  // belongs to the goroutine that writes
+	holds int    // copies in it, readers, and one while it is written to; guarded by spills.mu
 }
 
 // spilledCopy is where a copy is: in a file, or in memory.
@@ -50,7 +53,22 @@ func (s *spills) nextFile() error {
 		s.let(s.current)
 	}
 	s.current = &spillSegment{file: f, holds: 1}
-	return nil
+	if s.encrypt {
+		// Nobody reads it but this run, so nobody else needs the key.
+		s.current.key = make([]byte, 32)
+		_, err = rand.Read(s.current.key)
+	}
+	return err
+}
+
+// xor encrypts or decrypts in place what is at an offset: each copy begins with a counter
+// of its own, and no offset is written twice.
+func (g *spillSegment) xor(b []byte, offset int64) error {
+	if g.key == nil {
+		return nil
+	}
+	iv := make([]byte, 8, 16)
+	return xor(b, g.key, binary.BigEndian.AppendUint64(iv, uint64(offset)))
 }
 
 // let gives back one hold of a file, nil for a copy in memory. With the last one the file is
@@ -112,7 +130,7 @@ func (c *spilledCopy) read(buf []byte) ([]byte, error) {
 	if _, err := c.segment.file.ReadAt(buf, c.offset); err != nil {
 		return buf, fmt.Errorf("read copies of messages: %w", err)
 	}
-	return buf, nil
+	return buf, c.segment.xor(buf, c.offset)
 }
 
 // decode adds the messages of a range that are in a copy. Nothing in a file is believed

@@ -24,10 +24,11 @@ type segment struct {
 
 // splitter parts the puts of a batch into chunks and journal. It is reused.
 type splitter struct {
-	segments []segment
-	journal  []queue.StoredPut
-	owner    map[*message.Message]queue.ID
-	shared   map[*message.Message]struct{}
+	chunkBytes int // how large a chunk is to be
+	segments   []segment
+	journal    []queue.StoredPut
+	owner      map[*message.Message]queue.ID
+	shared     map[*message.Message]struct{}
 }
 
 // split returns the segments of puts, all of them and in order. Chunks are cut where a
@@ -102,12 +103,12 @@ func (s *splitter) own(p *queue.StoredPut) bool {
 
 // cut makes chunks of about the same size.
 func (s *splitter) cut(puts []queue.StoredPut, start, end, bytes int) {
-	parts := max((bytes+chunkBytes-1)/chunkBytes, (end-start+chunkMessages-1)/chunkMessages)
+	parts := max((bytes+s.chunkBytes-1)/s.chunkBytes, (end-start+chunkMessages-1)/chunkMessages)
 	size, messages := bytes/parts, (end-start+parts-1)/parts
 	sum := 0
 	for i := start; i < end; i++ {
 		n := puts[i].Message.BodyBytes()
-		if i > start && (sum+n > chunkBytes || sum >= size || i-start >= messages) {
+		if i > start && (sum+n > s.chunkBytes || sum >= size || i-start >= messages) {
 			s.segments = append(s.segments, segment{start, i, true})
 			start, sum = i, 0
 		}

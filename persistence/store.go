@@ -30,6 +30,10 @@ type Options struct {
 	// moved to chunks of its queues; at twice that WaitRoom waits. 256 MiB when zero.
 	JournalMax int64
 
+	// EncryptionKey is what everything on disk is encrypted with, 16, 24 or 32 octets; nil
+	// for none. A store has the one it was made with for as long as it lives.
+	EncryptionKey []byte
+
 	byHand       bool  // a test drives the mover
 	valueLogFile int64 // a test's, for garbage to be collected soon
 	onProblem    func(Problem)
@@ -108,7 +112,7 @@ type unit struct {
 
 // Open opens the store in dir, or makes one there. It fails when another process has it
 // (*InUseError), when confirmed data is missing (*LostError), when there is no room
-// (*FullError), when a newer program wrote it, or when Badger cannot read its files. It repairs nothing.
+// (*FullError), when the key is not its own (*KeyError), when a newer program wrote it, or when Badger cannot read its files. It repairs nothing.
 func Open(dir string, o Options) (*Store, error) {
 	s := newStore(o)
 	d, r, err := openDisk(dir, o, &s.nextID, &s.stats)
@@ -116,7 +120,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.backend, s.id = d, d.schema.node
-	s.spills.dir = filepath.Join(dir, spillDir)
+	s.spills.dir, s.spills.encrypt = filepath.Join(dir, spillDir), len(o.EncryptionKey) > 0
 	s.reads.source = s.spills.source(d)
 	if o.Ballast == 0 {
 		if err := dropBallast(dir); err != nil {

@@ -1,6 +1,8 @@
 package persistence
 
 import (
+	"bytes"
+	"crypto/aes"
 	"encoding/binary"
 	"hash/crc32"
 	"os"
@@ -14,8 +16,10 @@ import (
 //
 // A table is its blocks, the index, the length of the index, its checksum, and the length of
 // that. The index says where the blocks are. A block ends in its checksum and the length of
-// that; the checksum is of all that is before it.
-func checkBlocks(name string) error {
+// that; the checksum is of all that is before it. With a key the index and every block are
+// encrypted, each followed by the initial counter: the checksum of the index is of the
+// encrypted one, those of blocks are encrypted with them.
+func checkBlocks(name string, key []byte) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -28,6 +32,9 @@ func checkBlocks(name string) error {
 	if !ok || crc32.Checksum(index, castagnoli) != sum {
 		return damaged("%s: the index at %d does not check out", name, len(rest))
 	}
+	if index, ok = decryptPiece(index, key); !ok {
+		return damaged("%s: the index at %d cannot be decrypted", name, len(rest))
+	}
 	table := fb.GetRootAsTableIndex(index, 0) // as it was written, so it can be trusted
 	for i := range table.OffsetsLength() {
 		var block fb.BlockOffset
@@ -38,12 +45,29 @@ func checkBlocks(name string) error {
 		if end > uint64(len(rest)) {
 			return damaged("%s: block %d is outside of the file", name, i)
 		}
-		content, sum, ok := cutChecksum(rest[start:end])
+		content, ok := decryptPiece(rest[start:end], key)
+		var sum uint32
+		if ok {
+			content, sum, ok = cutChecksum(content)
+		}
 		if !ok || crc32.Checksum(content, castagnoli) != sum {
 			return damaged("%s: the block at %d to %d does not check out", name, start, end)
 		}
 	}
 	return nil
+}
+
+// decryptPiece decrypts a block or an index. It is b itself when there is no key.
+func decryptPiece(b, key []byte) (piece []byte, ok bool) {
+	if key == nil {
+		return b, true
+	}
+	n := len(b) - aes.BlockSize
+	if n < 0 {
+		return nil, false
+	}
+	piece = bytes.Clone(b[:n])
+	return piece, xor(piece, key, b[n:]) == nil
 }
 
 // cutChecksum takes the checksum off the end of b.

@@ -26,7 +26,7 @@ func TestFlippedBitInATableIsRefusedAndNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkBlocks(filepath.Join(dir, name)); err != nil {
+	if err := checkBlocks(filepath.Join(dir, name), nil); err != nil {
 		t.Errorf("got %v of a whole table", err)
 	}
 	damagedDir := t.TempDir()
@@ -38,7 +38,7 @@ func TestFlippedBitInATableIsRefusedAndNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		var d damage
-		if err := checkBlocks(file); !errors.As(err, &d) || !strings.Contains(err.Error(), name) {
+		if err := checkBlocks(file, nil); !errors.As(err, &d) || !strings.Contains(err.Error(), name) {
 			t.Errorf("octet %d of %d: got %v, want %s to be named", at, len(whole), err, name)
 		}
 	}

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,15 +15,18 @@ import (
 // brokenTables finds tables that Badger would not open with: cut, damaged, or missing. It
 // reads them all, which are few: where a block does not check out Badger panics in a
 // goroutine of its own, and nobody can catch it.
-func brokenTables(dir string) ([]Problem, error) {
-	names, err := tablesOf(dir)
+func brokenTables(dir string, keys dataKeys) ([]Problem, error) {
+	tables, err := tablesOf(dir)
 	if err != nil {
 		return nil, err
 	}
 	var broken []Problem
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		err := checkTable(path)
+	for _, t := range tables {
+		name := tableName(t.id)
+		key, err := keys.of(t.keyID)
+		if err == nil {
+			err = checkTable(filepath.Join(dir, name), key)
+		}
 		var d damage
 		switch {
 		case errors.Is(err, os.ErrNotExist):
@@ -36,8 +40,14 @@ func brokenTables(dir string) ([]Problem, error) {
 	return broken, nil
 }
 
+// tableEntry is a table as the manifest has it.
+type tableEntry struct {
+	id    uint64
+	keyID uint64 // of the data key it is encrypted with; 0 for none
+}
+
 // tablesOf lists the tables that Badger's manifest names.
-func tablesOf(dir string) ([]string, error) {
+func tablesOf(dir string) ([]tableEntry, error) {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // Open has something to say about that
@@ -50,23 +60,24 @@ func tablesOf(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest: %w", err)
 	}
-	var names []string
-	for id := range m.Tables {
-		names = append(names, tableName(id))
+	var tables []tableEntry
+	for id, t := range m.Tables {
+		tables = append(tables, tableEntry{id, t.KeyID})
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(tables, func(a, b tableEntry) int { return cmp.Compare(a.id, b.id) })
+	return tables, nil
 }
 
 func tableName(id uint64) string { return fmt.Sprintf("%06d.sst", id) }
 
 // checkTable reads a table as Badger would. Its last four octets are the length of a
-// checksum, before which are the length of the index and the index.
-func checkTable(name string) error {
+// checksum, before which are the length of the index and the index. key is the data key it
+// is encrypted with, nil for none.
+func checkTable(name string, key []byte) error {
 	if err := checkTableEnd(name); err != nil {
 		return err
 	}
-	return checkBlocks(name)
+	return checkBlocks(name, key)
 }
 
 func checkTableEnd(name string) error {

@@ -64,7 +64,7 @@ func restoreCommand() *cobra.Command {
 			"whole backup has been read, verified, and found to start.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := storeDir(cmd)
+			dir, key, err := storeDir(cmd)
 			if err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ func restoreCommand() *cobra.Command {
 				defer f.Close()
 				in = f
 			}
-			info, err := persistence.RestoreBackup(in, dir)
+			info, err := persistence.RestoreBackup(in, dir, key)
 			return tellBackup(cmd.OutOrStdout(), "restored", info, err)
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/node"
 	"github.com/leveretmq/leveret/persistence"
 )
 
@@ -25,11 +26,11 @@ func storeCommand() *cobra.Command {
 			Short: "Read everything in the store and tell what is damaged; nothing is changed",
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				dir, err := storeDir(cmd)
+				dir, key, err := storeDir(cmd)
 				if err != nil {
 					return err
 				}
-				r, err := persistence.Check(dir)
+				r, err := persistence.Check(dir, key)
 				if err != nil {
 					return err
 				}
@@ -41,11 +42,11 @@ func storeCommand() *cobra.Command {
 			Short: "Take what is damaged out of the store, so that it starts, and tell which messages went with it",
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				dir, err := storeDir(cmd)
+				dir, key, err := storeDir(cmd)
 				if err != nil {
 					return err
 				}
-				r, err := persistence.Repair(dir, time.Now(), zerolog.Nop())
+				r, err := persistence.Repair(dir, key, time.Now(), zerolog.Nop())
 				if err != nil {
 					return err
 				}
@@ -59,9 +60,13 @@ func storeCommand() *cobra.Command {
 // errDamaged is what ends a check that found something.
 var errDamaged = errors.New("the store is damaged")
 
-func storeDir(cmd *cobra.Command) (string, error) {
+// storeDir is where the store is, and the key it is encrypted with.
+func storeDir(cmd *cobra.Command) (dir string, key []byte, err error) {
 	c, err := effective(cmd)
-	return filepath.Join(c.DataDir, "store"), err
+	if err == nil {
+		key, err = node.EncryptionKey(c, zerolog.New(cmd.ErrOrStderr()))
+	}
+	return filepath.Join(c.DataDir, "store"), key, err
 }
 
 // tellStore prints what was found, and returns damaged when anything is wrong.

@@ -50,6 +50,39 @@ func TestStoreIsCheckedAndRepaired(t *testing.T) { // E12
 	f("check", " 0 problems", 0)
 }
 
+// A store is encrypted with the key in a file; the command that checks it needs it, too (A9).
+func TestEncryptedStoreNeedsItsKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("00112233445566778899aabbccddeeff\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "leveret.yaml")
+	if err := os.WriteFile(config, []byte("store:\n  encryption_key_file: "+file+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServing(t, dir, complete, "--config", config)
+	publishConfirmed(t, "amqp://guest:guest@"+s.address()+"/")
+	s.signal(syscall.SIGTERM)
+	s.end()
+	if log := strings.Join(s.log, "\n"); !strings.Contains(log, "every user of this machine can read the key") {
+		t.Errorf("got no warning of a key everybody can read in\n%s", log)
+	}
+	out, _, code := runProgram(t, "store", "check", "--data-dir", dir, "--config", config)
+	if code != 0 || !strings.Contains(out, "1 queues, 50 messages, 500000 bytes, 0 problems") {
+		t.Errorf("check: got exit code %d and %q", code, out)
+	}
+	if err := os.WriteFile(file, []byte("ffeeddccbbaa99887766554433221100"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"store", "check"}, {"store", "repair"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		_, complaint, code := runProgram(t, append(args, "--data-dir", dir, "--config", config)...)
+		if code == 0 || !strings.Contains(complaint, "another key") {
+			t.Errorf("%v with another key: got exit code %d and %q", args, code, complaint)
+		}
+	}
+}
+
 // publishConfirmed publishes 50 messages of 10 kB and waits for their confirms.
 func publishConfirmed(t *testing.T, url string) {
 	t.Helper()
