@@ -175,7 +175,7 @@ type exporter struct {
 
 // exported are the keys that are in a backup. The marker is in its header. Padding is of no
 // use, and a restored store has slots of its own.
-var exported = []byte{keySchema, keyMetadata, keyState, keyPage, keyJournal, keyChunk, keyBody, keyBodyRef, keyWindow, keyHistory, keyRun}
+var exported = []byte{keySchema, keyMetadata, keyState, keyPage, keyCounts, keyJournal, keyChunk, keyBody, keyBodyRef, keyWindow, keyHistory, keyRun}
 
 func (e *exporter) export() (BackupInfo, error) {
 	h, err := e.header()
@@ -379,6 +379,11 @@ func checkEntry(key, v []byte) error {
 	case keyPage:
 		if _, _, _, ok = parsePageKey(key); ok {
 			err = decodePage(v, new([queue.PagePositions / 64]uint64))
+		}
+	case keyCounts:
+		var page uint64
+		if _, _, page, ok = parsePageKey(key); ok {
+			_, err = decodeCounts(v, page)
 		}
 	case keyJournal:
 		var group uint64

@@ -130,7 +130,7 @@ func (c *collector) collect() (rewrote bool) {
 // not know: garbage collection brings back what was deleted (S-20). Keys only, in short
 // transactions.
 func (c *collector) sweep() {
-	for _, prefix := range []byte{keyState, keyJournal, keyChunk, keyPage, keyBody, keyBodyRef, keyWindow, keyHistory} {
+	for _, prefix := range []byte{keyState, keyJournal, keyChunk, keyPage, keyCounts, keyBody, keyBodyRef, keyWindow, keyHistory} {
 		from := []byte{prefix}
 		for from != nil {
 			var keys [][]byte

@@ -32,6 +32,7 @@
 //	   count(4) bytes(4) time(6) expiry(6)  bytes, earliest publish time and deadline (Unix ms)
 //	   group(8)                             tell recovery all it needs
 //	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
+//	31 queue(8) level(1) page(8)            delivery counts other than zero, 1024 numbers
 //	40 body(8) part(4)                      part of a body too large for a journal record
 //	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
 //	51 exchange(8) record(8) part(2)        what a window of deduplication has seen: hashes (16)
@@ -102,8 +103,8 @@
 //
 //	H  format version(4) node id(16) created(8, Unix ms), then as under FE: last group,
 //	   journal floor, next id
-//	D  uvarint length, key, uvarint length, value, and so on: what is under 00, 01, 02, 30, 10,
-//	   20, 40, 41 and FC. About 1 MiB, or one large value.
+//	D  uvarint length, key, uvarint length, value, and so on: what is under 00, 01, 02, 30, 31,
+//	   10, 20, 40, 41 and FC. About 1 MiB, or one large value.
 //	P  a line about something that was damaged when it was saved
 //	F  why the backup was given up; the last block then
 //	E  entries(8) queues(8) messages(8) their bytes(8) damaged things(8); the last block

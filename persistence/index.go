@@ -71,6 +71,7 @@ type levelIndex struct {
 	state    bool      // there is a key 02
 	changed  bool      // since the mover last looked for small chunks
 	pages    []uint64  // keys 30, rising
+	counts   []uint64  // keys 31, rising
 	last     uint64    // the highest number stored
 	sections []stretch // in order; they do not overlap
 	settled  int       // sections with nothing left
@@ -241,10 +242,20 @@ func (x *index) drop(id queue.ID) {
 }
 
 // addPage notes that there is a page on disk.
-func (lv *levelIndex) addPage(page uint64) {
-	if i, found := slices.BinarySearch(lv.pages, page); !found {
-		lv.pages = slices.Insert(lv.pages, i, page)
+func (lv *levelIndex) addPage(page uint64) { addNumber(&lv.pages, page) }
+
+func addNumber(all *[]uint64, n uint64) {
+	if i, found := slices.BinarySearch(*all, n); !found {
+		*all = slices.Insert(*all, i, n)
 	}
+}
+
+func removeNumber(all *[]uint64, n uint64) (found bool) {
+	i, found := slices.BinarySearch(*all, n)
+	if found {
+		*all = slices.Delete(*all, i, i+1)
+	}
+	return found
 }
 
 // floor is a group below which no journal record is needed; next is the group to come.

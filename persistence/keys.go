@@ -14,6 +14,7 @@ const (
 	keyJournal  = 0x10
 	keyChunk    = 0x20
 	keyPage     = 0x30
+	keyCounts   = 0x31
 	keyBody     = 0x40
 	keyBodyRef  = 0x41
 	keyWindow   = 0x51
@@ -47,11 +48,19 @@ func appendPageKey(dst []byte, id queue.ID, level uint8, page uint64) []byte {
 	return binary.BigEndian.AppendUint64(dst, page)
 }
 
+// parsePageKey reads the key of an acknowledgement page, or of a page of delivery counts.
 func parsePageKey(k []byte) (id queue.ID, level uint8, page uint64, ok bool) {
 	if len(k) != 18 {
 		return 0, 0, 0, false
 	}
 	return queue.ID(binary.BigEndian.Uint64(k[1:])), k[9], binary.BigEndian.Uint64(k[10:]), true
+}
+
+func appendCountsKey(dst []byte, id queue.ID, level uint8, page uint64) []byte {
+	at := len(dst)
+	dst = appendPageKey(dst, id, level, page)
+	dst[at] = keyCounts
+	return dst
 }
 
 func appendJournalKey(dst []byte, group uint64) []byte {

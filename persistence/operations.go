@@ -97,7 +97,26 @@ func (d *disk) stateOperations(ops []operation, s *queue.State) []operation {
 		ops = append(ops, d.pageDelete(s.Queue, s.Level, lv.pages[dead]))
 	}
 	lv.pages = lv.pages[dead:]
+	return d.countOperations(ops, lv, s)
+}
+
+// countOperations writes the delivery counts of a level that changed.
+func (d *disk) countOperations(ops []operation, lv *levelIndex, s *queue.State) []operation {
+	for i := range s.Counts {
+		p := &s.Counts[i]
+		if len(p.Counts) > 0 {
+			addNumber(&lv.counts, p.Number)
+			ops = append(ops, d.put(d.countsKey(s.Queue, s.Level, p.Number),
+				d.tx.bytesOf(func(b []byte) []byte { return appendCounts(b, p) })))
+		} else if removeNumber(&lv.counts, p.Number) {
+			ops = append(ops, d.remove(d.countsKey(s.Queue, s.Level, p.Number)))
+		}
+	}
 	return ops
+}
+
+func (d *disk) countsKey(id queue.ID, level uint8, page uint64) []byte {
+	return d.tx.bytesOf(func(b []byte) []byte { return appendCountsKey(b, id, level, page) })
 }
 
 // noteSettled takes what a state settles off the records. The puts of the batch must be
@@ -140,6 +159,9 @@ func (d *disk) dropOperations(id queue.ID) []operation {
 		}
 		for _, page := range lv.pages {
 			ops = append(ops, d.pageDelete(id, lv.level, page))
+		}
+		for _, page := range lv.counts {
+			ops = append(ops, d.remove(d.countsKey(id, lv.level, page)))
 		}
 	}
 	d.index.drop(id)
@@ -203,6 +225,10 @@ func (d *disk) needed(key []byte) bool {
 		id, level, page, ok := parsePageKey(key)
 		lv := d.index.find(id, level)
 		return !ok || lv != nil && slices.Contains(lv.pages, page)
+	case keyCounts:
+		id, level, page, ok := parsePageKey(key)
+		lv := d.index.find(id, level)
+		return !ok || lv != nil && slices.Contains(lv.counts, page)
 	case keyBody:
 		id, _, ok := parseBodyKey(key)
 		_, known := d.index.bodies[id]

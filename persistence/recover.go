@@ -44,6 +44,7 @@ type recoveredLevel struct {
 	level  uint8
 	state  levelState
 	pages  []queue.Page
+	counts []queue.CountPage
 	next   uint64
 	covers []cover     // the chunks, in order; they do not overlap
 	logged uint64      // the highest number in the journal so far
@@ -55,7 +56,7 @@ func (r *recovery) read() error {
 	r.txn = r.d.db.NewTransaction(false)
 	defer r.txn.Discard()
 	for _, step := range []func() error{
-		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readKept, r.readStates, r.readPages,
+		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readKept, r.readStates, r.readPages, r.readCounts,
 		r.readChunks, r.readJournal, r.readAside,
 	} {
 		if err := step(); err != nil {
@@ -344,6 +345,34 @@ func (r *recovery) readPages() error {
 	})
 }
 
+// readCounts reads the delivery counts of messages that may be alive. Counts of others are
+// what was not deleted before a crash.
+func (r *recovery) readCounts() error {
+	return r.each([]byte{keyCounts}, func(item *badger.Item) error {
+		id, level, number, ok := parsePageKey(item.Key())
+		q := r.queues[id]
+		if !ok || q == nil {
+			return r.suspect(item)
+		}
+		lv := q.level(level)
+		var page queue.CountPage
+		err := item.Value(func(v []byte) (err error) {
+			page, err = decodeCounts(v, number)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("queue %d level %d counts %d: %w", id, level, number, err)
+		}
+		page.Counts = slices.DeleteFunc(page.Counts, func(c queue.Count) bool { return !lv.alive(c.Seq) })
+		if len(page.Counts) == 0 {
+			return r.suspect(item)
+		}
+		lv.counts = append(lv.counts, page)
+		addNumber(&r.d.index.level(id, level).counts, number)
+		return nil
+	})
+}
+
 func highest(p *[queue.PagePositions / 64]uint64) uint64 {
 	for w := len(p) - 1; w >= 0; w-- {
 		if p[w] != 0 {
@@ -410,6 +439,7 @@ func (q *recovered) restored() queue.Restored {
 			DeliveredTo:    lv.state.deliveredTo,
 			AllRedelivered: q.pessimistic,
 			Pages:          lv.pages,
+			Counts:         lv.counts,
 			Runs:           lv.runs,
 		})
 	}

@@ -133,7 +133,7 @@ func (l *loader) entry(key, value []byte) error {
 		}
 		s.node, s.created = l.d.schema.node, time.Now().UnixMilli()
 		op.value = appendSchema(s)
-	case keyMetadata, keyState, keyPage, keyJournal, keyChunk, keyBody, keyBodyRef, keyWindow, keyHistory, keyRun:
+	case keyMetadata, keyState, keyPage, keyCounts, keyJournal, keyChunk, keyBody, keyBodyRef, keyWindow, keyHistory, keyRun:
 		if !isRecord(key) && !op.inline() {
 			return damaged("%d bytes under the key %x", len(value), key)
 		}

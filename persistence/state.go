@@ -130,6 +130,43 @@ func decodePage(b []byte, p *[queue.PagePositions / 64]uint64) error {
 	return nil
 }
 
+// countsVersion is the version of a page of delivery counts: sequence number less the one
+// before, and count, in turn, as uvarints.
+const countsVersion = 1
+
+// maxCount is what is written of a higher count, so that a page stays inline (S-15).
+const maxCount = 1<<14 - 1
+
+func appendCounts(dst []byte, p *queue.CountPage) []byte {
+	dst = append(dst, countsVersion)
+	at := p.Number * queue.CountPositions
+	for _, c := range p.Counts {
+		dst = binary.AppendUvarint(dst, c.Seq-at)
+		dst = binary.AppendUvarint(dst, uint64(min(c.N, maxCount)))
+		at = c.Seq
+	}
+	return dst
+}
+
+func decodeCounts(b []byte, number uint64) (queue.CountPage, error) {
+	p := queue.CountPage{Number: number}
+	c := cursor{b: b}
+	if v := c.octet(); v != countsVersion && !c.failed {
+		return p, &newerError{what: "a page of delivery counts", version: uint64(v)}
+	}
+	for seq := number * queue.CountPositions; len(c.b) > 0 && !c.failed; {
+		step, n := c.uvarint(), c.uvarint()
+		if seq += step; step >= queue.CountPositions || seq/queue.CountPositions != number || len(p.Counts) > 0 && step == 0 || n > maxCount {
+			c.failed = true
+		}
+		p.Counts = append(p.Counts, queue.Count{Seq: seq, N: uint32(n)})
+	}
+	if c.failed {
+		return p, damaged("a page of delivery counts of %d bytes", len(b))
+	}
+	return p, nil
+}
+
 // marker is the value under FE, written by every transaction.
 type marker struct {
 	group        uint64

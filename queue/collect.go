@@ -56,6 +56,7 @@ func (q *Queue) CollectSettled(b *Batch, done []Position) {
 		if !lv.dirty {
 			continue
 		}
+		counts, more := lv.counts.changed()
 		b.States = append(b.States, State{
 			Queue:       q.id,
 			Level:       lv.number,
@@ -65,9 +66,13 @@ func (q *Queue) CollectSettled(b *Batch, done []Position) {
 			HadConsumer: q.used != unused,
 			Pages:       lv.acks.changed(nil),
 			DeadPages:   lv.acks.head / PagePositions,
+			Counts:      counts,
 			Settled:     lv.settled,
 		})
 		lv.settled, lv.dirty = nil, false
+		if more {
+			q.settledSome(lv)
+		}
 		if q.used == usedUnstored {
 			q.used, q.usedGroup = usedCollected, b.Group
 		}

@@ -107,6 +107,7 @@ func (q *Queue) forget(out *Effects) {
 		p.trim()
 		lv.ready, lv.back, lv.runs, lv.skips = ready{}, ready{}, runs{}, nil
 		lv.returned, lv.count, lv.settled, lv.dirty = returned{}, 0, nil, false
+		lv.counts = counts{}
 		lv.reading.stale = true
 	}
 	if q.spills {

@@ -27,6 +27,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 			out.Unstored -= int64(e.msg.Size())
 			*w = waiting{seq: w.seq}
 			lv.acks.set(e.seq)
+			q.forgetCount(lv, e)
 			lv.pending.trim()
 		} else {
 			// On disk, or on its way there: it stays, as leaving, until its targets have it.

@@ -40,6 +40,8 @@ type modelMessage struct {
 	expiry    int64
 	state     modelState
 	returned  int // how often it came back
+	collected int // how often when acknowledgement state was last collected
+	kept      int // how often as the disk knows
 	delivered bool
 	stored    bool // persistent in a durable queue
 	confirmed bool
@@ -71,6 +73,7 @@ type model struct {
 	disk     map[Position]StoredPut // by level and sequence number
 	states   map[uint8]State
 	pages    map[uint8]map[uint64]Page
+	counts   map[uint8]map[uint64]CountPage
 	reads    []func()
 	copies   copies
 	spills   []func(error)
@@ -89,7 +92,7 @@ type modelConsumer struct {
 func newModel(t *testing.T, seed int64) *model {
 	m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), now: time.UnixMilli(1_000_000),
 		byBody: map[string]*modelMessage{}, disk: map[Position]StoredPut{},
-		states: map[uint8]State{}, pages: map[uint8]map[uint64]Page{}}
+		states: map[uint8]State{}, pages: map[uint8]map[uint64]Page{}, counts: map[uint8]map[uint64]CountPage{}}
 	m.spec = Spec{VHost: "/", Name: "q", Durable: m.rng.Intn(4) > 0}
 	add := func(name string, v any) {
 		m.spec.Arguments = append(m.spec.Arguments, amqp.Field{Name: name, Value: v})
@@ -235,6 +238,9 @@ func (m *model) taken(d Delivery) *modelMessage {
 	}
 	if want := x.returned > 0 || x.delivered; d.Redelivered != want {
 		m.fail("%s delivered with redelivered=%v, want %v", x.body, d.Redelivered, want)
+	}
+	if d.ShowCount && int(d.Count) != x.returned {
+		m.fail("%s delivered with count %d, want %d", x.body, d.Count, x.returned)
 	}
 	x.state, x.delivered = modelOut, true
 	return x
@@ -481,6 +487,9 @@ func (m *model) collect() {
 	if m.rng.Intn(3) > 0 {
 		m.q.CollectSettled(b, nil)
 		m.settled = false
+		for _, x := range m.messages {
+			x.collected = x.returned
+		}
 	}
 	m.underway = b
 }
@@ -509,6 +518,17 @@ func (m *model) commit() {
 				delete(m.pages[s.Level], n)
 			}
 		}
+		if m.counts[s.Level] == nil {
+			m.counts[s.Level] = map[uint64]CountPage{}
+		}
+		for _, p := range s.Counts {
+			if m.counts[s.Level][p.Number] = p; len(p.Counts) == 0 {
+				delete(m.counts[s.Level], p.Number)
+			}
+		}
+	}
+	for _, x := range m.messages {
+		x.kept = x.collected
 	}
 	var w message.Wakes
 	m.q.Stored(b.Group, &w)
@@ -529,6 +549,9 @@ func (m *model) restart() {
 		}
 		known.restore(rl.Head, pages)
 		rl.Pages = pages
+		for _, p := range m.counts[uint8(level)] {
+			rl.Counts = append(rl.Counts, CountPage{p.Number, slices.Clone(p.Counts)})
+		}
 		var seqs []uint64
 		for p := range m.disk {
 			if int(p.Level) == level {
@@ -563,8 +586,8 @@ func (m *model) restart() {
 		case x.stored && x.confirmed && x.state != modelGone && !found[x.body]:
 			m.fail("%s was confirmed and is lost: %+v", x.body, x)
 		case found[x.body]:
-			x.state, x.letter, x.delivered, x.returned = modelReady, nil, true, 0
-			x.onDisk = true
+			x.state, x.letter, x.delivered, x.returned = modelReady, nil, true, x.kept
+			x.onDisk, x.collected = true, x.kept
 		default:
 			x.state, x.letter = modelGone, nil
 		}

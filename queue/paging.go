@@ -321,6 +321,7 @@ func (q *Queue) settleRun(lv *level, r Run) {
 		}
 	}
 	lv.acks.setRange(r.First, r.Last)
+	lv.counts.removeRange(r.First, r.Last)
 	lv.settled = append(lv.settled, r.Range)
 	q.settledSome(lv)
 }
@@ -332,6 +333,7 @@ func (q *Queue) settleAround(lv *level, r Run) {
 			continue
 		}
 		lv.acks.set(seq)
+		lv.counts.removeRange(seq, seq)
 		lv.stored(seq)
 	}
 	q.settledSome(lv)

@@ -119,6 +119,7 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		lv.next = max(rl.Next, 1)
 		lv.deliveredTo, lv.marked = rl.DeliveredTo, rl.DeliveredTo
 		lv.acks.restore(max(rl.Head, 1), rl.Pages)
+		lv.counts.restore(rl.Counts)
 		at := lv.acks.head
 		for _, r := range rl.Runs {
 			// Numbers between the runs were settled, or never stored. Those within a run show

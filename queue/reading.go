@@ -132,7 +132,8 @@ func (q *Queue) eachFound(lv *level, r Range, found []RestoredMessage, last bool
 		if !m.Spilled {
 			e.ordinal = ordinalStored
 		}
-		if m.Redelivered || m.Seq <= lv.marked {
+		e.count = lv.counts.get(m.Seq)
+		if m.Redelivered || m.Seq <= lv.marked || e.count > 0 {
 			e.flags |= entryRedelivered
 		}
 		f(e)

@@ -52,6 +52,7 @@ type level struct {
 	skips    map[uint64]struct{} // within runs: leaving, not to be read again
 
 	acks        acks
+	counts      counts
 	pending     pending
 	deliveredTo uint64
 	settled     []Range // stored messages settled since the last state

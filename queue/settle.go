@@ -48,7 +48,7 @@ func (q *Queue) Reject(now time.Time, positions []Position, requeue bool, out *E
 		case e.expiry != 0 && e.expiry <= ms:
 			q.killSlot(lv, p.Slot, Expired, now, out)
 		default:
-			e.count++
+			q.cameBack(lv, e)
 			e.flags |= entryRedelivered
 			q.comeBack(lv, p.Slot, sl, out)
 		}
@@ -87,6 +87,7 @@ func (q *Queue) settle(lv *level, e *entry, out *Effects) {
 	q.release(e, out)
 	q.left(lv, e.seq)
 	lv.acks.set(e.seq)
+	q.forgetCount(lv, e)
 	if e.ordinal == 0 {
 		q.forgetCopy(lv, e)
 		return

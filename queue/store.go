@@ -150,6 +150,9 @@ type State struct {
 	Pages []Page
 	// DeadPages counts pages below Head: all pages with a smaller number than this can go.
 	DeadPages uint64
+	// Counts are pages of delivery counts that changed since the last state, some of them at
+	// least; one without counts is gone.
+	Counts []CountPage
 	// Settled are the stored messages settled since the last state, so that the store can
 	// count what is alive in each record. A message is among them once; a range may also
 	// cover numbers under which nothing was ever stored.
@@ -171,6 +174,7 @@ type RestoredLevel struct {
 	// cleanly and the queue had a consumer (DUR-4, S-11).
 	AllRedelivered bool
 	Pages          []Page
+	Counts         []CountPage // of messages that are alive
 	// Runs are the messages alive, in order of their sequence numbers, without their
 	// bodies: the queue reads those when it needs them. Runs do not overlap. A store that
 	// merges neighbours keeps a run near RunBytes.

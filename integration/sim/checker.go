@@ -24,9 +24,16 @@ type lineage struct {
 	// settledIn is the run of the broker in which its acknowledgement was processed: it
 	// must not be seen again in that run, nor after a clean stop.
 	settledIn int
+	count     counted         // how often it came back to the limited queue
 	holder    *client         // who has it, unacknowledged
 	first     map[string]bool // queues it was delivered from with redelivered=false
 	drained   int
+}
+
+// counted is the delivery count that was seen last, and in which run of the broker.
+type counted struct {
+	run int
+	n   int64
 }
 
 // lineages are the copies that one publish made.
@@ -98,6 +105,17 @@ func (w *world) checkDeath(in *incoming, l *lineage) {
 	}
 }
 
+// checkCount looks at the delivery count: it never goes beyond the limit, and never back
+// but after a loss of power (QQ-1, QQ-3).
+func (w *world) checkCount(in *incoming, l *lineage) {
+	v, _ := in.props.Headers.Get("x-delivery-count")
+	n, _ := v.(int64)
+	if n > returns || l.count.run == w.run && n < l.count.n {
+		w.fail("%d was delivered from %s with a count of %d, after %d", l.id, limited, n, l.count.n)
+	}
+	l.count = counted{w.run, n}
+}
+
 // delivered checks a message that came to a client. One that had gone back already when
 // the client read it says nothing of who has it now.
 func (w *world) delivered(cl *client, in *incoming, queue string, redelivered, noAck bool) *lineage {
@@ -112,6 +130,9 @@ func (w *world) delivered(cl *client, in *incoming, queue string, redelivered, n
 		w.fail("%d was delivered from %s while client %d has it", l.id, queue, l.holder.name)
 	case l.settledIn == w.run && w.run != 0:
 		w.fail("%d was delivered from %s after it was settled", l.id, queue)
+	}
+	if queue == limited && cl.recovering == 0 {
+		w.checkCount(in, l)
 	}
 	if !redelivered {
 		if l.first[queue] {

@@ -61,6 +61,7 @@ type content struct {
 	puts    map[place]queue.StoredPut
 	states  map[levelKey]queue.State
 	pages   map[levelKey]map[uint64]queue.Page
+	counts  map[place]uint32 // how often messages came back
 	clean   bool
 }
 
@@ -81,6 +82,7 @@ func newDisk() *disk {
 		puts:    map[place]queue.StoredPut{},
 		states:  map[levelKey]queue.State{},
 		pages:   map[levelKey]map[uint64]queue.Page{},
+		counts:  map[place]uint32{},
 	}
 	d.lose()
 	return d
@@ -284,6 +286,16 @@ func (d *disk) state(s queue.State) {
 			delete(d.pages[k], n)
 		}
 	}
+	for _, page := range s.Counts {
+		for p := range d.counts {
+			if p.levelKey == k && p.seq/queue.CountPositions == page.Number {
+				delete(d.counts, p)
+			}
+		}
+		for _, c := range page.Counts {
+			d.counts[place{k, c.Seq}] = c.N
+		}
+	}
 	for _, r := range s.Settled {
 		for seq := r.First; seq <= r.Last; seq++ {
 			p := place{k, seq}
@@ -296,6 +308,11 @@ func (d *disk) dropNow(id queue.ID) {
 	for p := range d.puts {
 		if p.queue == id {
 			delete(d.puts, p)
+		}
+	}
+	for p := range d.counts {
+		if p.queue == id {
+			delete(d.counts, p)
 		}
 	}
 	for k := range d.states {
@@ -392,6 +409,11 @@ func (d *disk) restore(id queue.ID) (r queue.Restored, err error) {
 			})
 		}
 	}
+	for p, n := range d.counts {
+		if l := levels[p.level]; p.queue == id && l != nil {
+			addCount(l, queue.Count{Seq: p.seq, N: n})
+		}
+	}
 	for n := range 256 {
 		if l := levels[uint8(n)]; l != nil {
 			l.AllRedelivered = had && !d.clean
@@ -402,6 +424,19 @@ func (d *disk) restore(id queue.ID) (r queue.Restored, err error) {
 		}
 	}
 	return r, nil
+}
+
+// addCount puts a count in its place.
+func addCount(l *queue.RestoredLevel, c queue.Count) {
+	number := c.Seq / queue.CountPositions
+	i := slices.IndexFunc(l.Counts, func(p queue.CountPage) bool { return p.Number == number })
+	if i < 0 {
+		i = len(l.Counts)
+		l.Counts = append(l.Counts, queue.CountPage{Number: number})
+	}
+	p := &l.Counts[i]
+	p.Counts = append(p.Counts, c)
+	slices.SortFunc(p.Counts, func(a, b queue.Count) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 func onPage(pages []queue.Page, seq uint64) bool {
