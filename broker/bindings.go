@@ -188,7 +188,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	for i := 0; i < len(r.exchanges); i++ {
 		v.forgetExchange(r, r.exchanges[i])
 	}
-	c := v.b.writeDeletes(r.records)
+	c := v.writeRemoval(r)
 	if c != nil {
 		v.lastDelete = c
 	}
@@ -207,10 +207,34 @@ func (v *VHost) remove(r *removal) *Commit {
 		v.former.count(n.q)
 		v.disown(n)
 		v.b.timers.forget(n.q)
-		v.b.messages.Drop(n.q.ID())
 		v.b.Counters.QueuesDeleted.Add(1)
 	}
 	v.generation.Add(1)
+	return c
+}
+
+// writeRemoval deletes the records of what r says and drops the messages of its queues.
+// Where there are queues that is late: what goes with the same commit may be the letters of
+// their messages. A queue that has letters under way keeps its record and messages until
+// those are safe in their targets: if the broker dies before, it is there again, without
+// its bindings, and so are they (S-9). Together with a virtual host go all targets.
+func (v *VHost) writeRemoval(r *removal) *Commit {
+	b := v.b
+	if len(r.queues) == 1 && r.queues[0].durable && !v.deleted {
+		c, q := new(Commit), r.queues[0].q
+		record := r.records[:1]
+		if q.WhenLeft(func() {
+			b.records.Write(topology.Unit{Deletes: record, Late: true}, c.end)
+			b.messages.Drop(q.ID())
+		}) {
+			b.writeDeletes(r.records[1:])
+			return c
+		}
+	}
+	c := b.deleteRecords(r.records, len(r.queues) > 0)
+	for _, n := range r.queues {
+		b.messages.Drop(n.q.ID())
+	}
 	return c
 }
 
@@ -222,10 +246,14 @@ const deletesAWrite = 500
 // writeDeletes deletes records in their order and returns the last commit, nil when there
 // are none.
 func (b *Broker) writeDeletes(records []topology.Record) *Commit {
+	return b.deleteRecords(records, false)
+}
+
+func (b *Broker) deleteRecords(records []topology.Record, late bool) *Commit {
 	var c *Commit
 	for len(records) > 0 {
 		n := min(len(records), deletesAWrite)
-		c = b.write(topology.Unit{Deletes: records[:n:n]})
+		c = b.write(topology.Unit{Deletes: records[:n:n], Late: late})
 		records = records[n:]
 	}
 	return c

@@ -13,6 +13,7 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/message"
 	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
 )
 
 // recordedHeaders returns the content headers, flags and properties, that a recorded
@@ -423,25 +424,93 @@ func TestDeathsAreContinuedAfterARestart(t *testing.T) {
 	}
 }
 
-// S-9: a queue that is deleted while its letter is on the way takes nothing back.
+// S-9: a queue that is deleted while its letter is on the way keeps its record until the
+// letter is safe, and takes nothing back.
 func TestQueueIsDeletedWhileItsLetterIsOnTheWay(t *testing.T) {
 	n := newNode(t)
-	n.queue("source", deadLetter(""), deadLetterKey("target"))
+	source := n.queue("source", deadLetter(""), deadLetterKey("target"))
 	target := n.queue("target")
+	n.bind("amq.direct", "queue", "source", "k")
 	n.publish("", "source", "m", amqp.Properties{})
 	n.disk.commit()
 	n.reject("source")
-	if _, _, err := n.v.DeleteQueue(n.now, "me", "source", queue.DeleteOptions{}, nil, &n.out); err != nil {
+	_, c, err := n.v.DeleteQueue(n.now, "me", "source", queue.DeleteOptions{}, nil, &n.out)
+	if err != nil {
 		t.Fatal(err)
 	}
+	deleted := false
+	if !c.Then(func(err error) { deleted = err == nil }) {
+		t.Fatal("the delete was answered at once")
+	}
 	n.b.Flush(n.now, &n.out)
+
+	// The declarations and acknowledgements of now reach the disk, the letter does not.
+	enlisted := n.disk.enlisted
+	n.disk.enlisted = nil
+	n.disk.commit()
+	if deleted || !n.disk.has("queue / source") || n.disk.has("binding") || len(n.disk.dropped) > 0 {
+		t.Errorf("before the letter is safe: deleted %v, dropped %v, on disk %v", deleted, n.disk.dropped, n.disk.records)
+	}
+	if got := len(n.disk.stored[source.ID()]) + len(n.disk.stored[target.ID()]); got != 1 {
+		t.Errorf("%d messages on disk, want 1 in the queue it died in", got)
+	}
+
+	n.disk.enlisted = enlisted
 	n.disk.commit()
 	n.disk.commit()
+	if !deleted || n.disk.has("queue / source") || len(n.disk.dropped) != 1 {
+		t.Errorf("when the letter is safe: deleted %v, dropped %v, on disk %v", deleted, n.disk.dropped, n.disk.records)
+	}
 	if got := len(n.disk.stored[target.ID()]); got != 1 {
 		t.Errorf("%d messages stored in the target, want 1", got)
 	}
 	if got := n.bodies("target"); got != "m" {
 		t.Errorf("target has %q, want m", got)
+	}
+}
+
+// S-9: when the broker dies before, the queue is back with the message, unless there is
+// another one of its name by then.
+func TestLetterOfADeletedQueueSurvivesACrash(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		n := newNode(t)
+		n.queue("source", deadLetter(""), deadLetterKey("target"))
+		n.queue("target")
+		n.publish("", "source", "m", amqp.Properties{})
+		n.disk.commit()
+		n.reject("source")
+		if _, _, err := n.v.DeleteQueue(n.now, "me", "source", queue.DeleteOptions{}, nil, &n.out); err != nil {
+			t.Fatal(err)
+		}
+		n.b.Flush(n.now, &n.out)
+		want := "m"
+		if again {
+			n.queue("source")
+			want = ""
+		}
+		n.disk.enlisted = nil
+		n.disk.commit()
+		n = restart(t, n.disk)
+		n.answerReads()
+		if got := n.bodies("source"); got != want {
+			t.Errorf("declared again %v: source has %q, want %q", again, got, want)
+		}
+		n.disk.commit()
+		if got := len(n.v.Queues()); got != 2 {
+			t.Errorf("declared again %v: got %d queues, want 2", again, got)
+		}
+		if again && (n.v.Queues()[0].Spec().Arguments != nil || len(n.disk.dropped) != 1) {
+			t.Error("the queue that was deleted is the one that came back")
+		}
+		kept := 0
+		for _, r := range n.disk.records {
+			if _, ok := r.(topology.Queue); ok {
+				kept++
+			}
+		}
+		if kept != 2 {
+			t.Errorf("declared again %v: %d records of queues, want 2", again, kept)
+		}
 	}
 }
 

@@ -16,9 +16,10 @@ import (
 func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
 	var garbage []topology.Record
 	past := pasts(c)
+	exchanges, queues := newest(c)
 	for _, r := range c.Exchanges {
 		v := b.vhosts[r.Spec.VHost]
-		if v == nil {
+		if v == nil || exchanges[place{r.Spec.VHost, r.Spec.Name}] != r.ID {
 			garbage = append(garbage, r)
 			continue
 		}
@@ -33,7 +34,7 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 	}
 	for _, r := range c.Queues {
 		v := b.vhosts[r.Spec.VHost]
-		if v == nil {
+		if v == nil || queues[place{r.Spec.VHost, r.Spec.Name}] != r.ID {
 			garbage = append(garbage, r)
 			b.messages.Drop(r.ID)
 			continue
@@ -49,6 +50,25 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 	}
 	b.writeDeletes(garbage)
 	return nil
+}
+
+// place is a virtual host and the name of something there.
+type place struct{ vhost, name string }
+
+// newest are the exchanges and queues that count: those deleted late may have outlived
+// their successors' declaration when the broker died in between (S-9).
+func newest(c topology.Catalog) (exchanges map[place]uint64, queues map[place]queue.ID) {
+	exchanges = make(map[place]uint64, len(c.Exchanges))
+	for _, r := range c.Exchanges {
+		p := place{r.Spec.VHost, r.Spec.Name}
+		exchanges[p] = max(exchanges[p], r.ID)
+	}
+	queues = make(map[place]queue.ID, len(c.Queues))
+	for _, r := range c.Queues {
+		p := place{r.Spec.VHost, r.Spec.Name}
+		queues[p] = max(queues[p], r.ID)
+	}
+	return exchanges, queues
 }
 
 // past is what an exchange has kept.

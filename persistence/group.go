@@ -74,19 +74,20 @@ type backend interface {
 }
 
 // write makes one group durable, in as many transactions as it takes: declarations
-// first (S-3), then the messages with the settlements that came with them (S-9), then
-// other acknowledgement state, then what is no longer needed.
+// first (S-3), then the messages with the settlements that came with them, and the records
+// of deleted queues whose letters are among them (S-9), then other acknowledgement state, then what is no longer needed.
 func (d *disk) write(g *group) error {
 	defer d.tx.reset()
 	defer d.encoder.forget()
 	defer d.splitter.forget()
 	tombstones := d.beginGroup()
-	for i := range g.units {
-		if err := d.tx.unit(d.unitOperations(&g.units[i])); err != nil {
-			return err
-		}
+	if err := d.writeUnits(g, false); err != nil {
+		return err
 	}
 	if err := d.writePuts(g); err != nil {
+		return err
+	}
+	if err := d.writeUnits(g, true); err != nil {
 		return err
 	}
 	for i := g.withPuts; i < len(g.batch.States); i++ {
@@ -134,6 +135,18 @@ func (d *disk) write(g *group) error {
 	}
 	if d.mover != nil {
 		d.mover.committed(d.journalUse())
+	}
+	return nil
+}
+
+func (d *disk) writeUnits(g *group, late bool) error {
+	for i := range g.units {
+		if g.units[i].Late != late {
+			continue
+		}
+		if err := d.tx.unit(d.unitOperations(&g.units[i])); err != nil {
+			return err
+		}
 	}
 	return nil
 }

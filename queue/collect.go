@@ -41,7 +41,13 @@ func (q *Queue) Collect(b *Batch) (more bool) {
 // write, after settling the letters whose last target is in b.
 func (q *Queue) CollectSettled(b *Batch, done []Position) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.collectSettled(b, done)
+	left := q.takeLeft()
+	q.mu.Unlock()
+	left()
+}
+
+func (q *Queue) collectSettled(b *Batch, done []Position) {
 	q.enlistedSettled = true // what is settled here goes into this very state
 	for _, p := range done {
 		// A leaving message is stored or under way, so settling it releases nothing.

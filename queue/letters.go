@@ -34,6 +34,7 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 			i, sl := q.slots.take(*e, lv.number)
 			sl.state = slotLeaving
 			sl.entry.msg = nil
+			q.leaving++
 			l.Transfer = NewTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number}, nil)
 		}
 	} else {
@@ -147,17 +148,47 @@ func SettleTransfers(out *Effects) {
 // Arrived implements Source.
 func (q *Queue) Arrived(p Position, out *Effects) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.settleLeaving(p, out)
+	left := q.takeLeft()
+	q.mu.Unlock()
+	left()
 }
 
-// settleLeaving ends a leaving message whose letter is safe.
+// settleLeaving ends a leaving message whose letter is safe. When the queue was deleted
+// meanwhile there is nothing to settle.
 func (q *Queue) settleLeaving(p Position, out *Effects) {
+	q.leaving--
 	sl := q.slots.in(slotLeaving, p)
 	if sl == nil {
-		return // the queue was deleted meanwhile
+		return
 	}
 	e := sl.entry
 	q.slots.put(p.Slot)
 	q.settle(&q.levels[p.Level], &e, out)
+}
+
+// WhenLeft has done called when the letters of a queue that was deleted are all in a batch
+// with the last of their targets, or are settled without: then its record may go, with
+// that batch or later, because nothing in it is the only copy (S-9). It reports false, and
+// done is never called, when there are none under way. done is called with nothing locked,
+// by the committer or by whoever carries letters.
+func (q *Queue) WhenLeft(done func()) (waiting bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.leaving == 0 {
+		return false
+	}
+	q.whenLeft = done
+	return true
+}
+
+// takeLeft is what to call, after unlocking, when the last letter of a deleted queue may
+// have left.
+func (q *Queue) takeLeft() func() {
+	if q.whenLeft == nil || q.leaving > 0 {
+		return func() {}
+	}
+	left := q.whenLeft
+	q.whenLeft = nil
+	return left
 }

@@ -339,14 +339,21 @@ func (q *Queue) settleAround(lv *level, r Run) {
 	q.settledSome(lv)
 }
 
-// dieLater keeps a message that is to be dead-lettered until its body has been read.
+// dieLater keeps a message that is to be dead-lettered until its body has been read. It
+// died before whatever is done to the queue until then.
 func (q *Queue) dieLater(lv *level, e *entry, why Reason) {
 	i, sl := q.slots.take(*e, lv.number)
 	sl.state = slotDying
+	q.leaving++
 	p := Position{Seq: e.seq, Slot: i, Level: lv.number}
-	q.read(lv, Range{First: p.Seq, Last: p.Seq}, func(now time.Time, found []RestoredMessage, out *Effects) {
+	q.readAnyway(lv, Range{First: p.Seq, Last: p.Seq}, func(now time.Time, found []RestoredMessage, out *Effects) {
+		q.leaving--
 		sl := q.slots.in(slotDying, p)
 		if sl == nil {
+			if len(found) > 0 { // the queue was deleted meanwhile
+				q.leaving++
+				q.mail(Letter{Message: found[0].Message, Reason: why, At: now, Transfer: NewTransfer(q, p, nil)}, out)
+			}
 			return
 		}
 		e := sl.entry

@@ -47,6 +47,9 @@ type Queue struct {
 	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
 	lastUse   int64 // Unix ms; for x-expires (TTL-9)
 
+	leaving  int    // messages on disk that have died, and whose letters are not safe yet (S-9)
+	whenLeft func() // of a deleted queue, to be called when there are none any more
+
 	outbox   []Letter
 	draining bool // someone is carrying letters
 	listed   bool // the outbox is in somebody's Effects

@@ -13,10 +13,19 @@ type reading struct {
 // read asks the disk for a range of a level. done gets what is there, in order, with the
 // queue locked; it is not called when the queue is deleted or the store has failed.
 func (q *Queue) read(lv *level, r Range, done func(now time.Time, found []RestoredMessage, out *Effects)) {
+	q.readAnyway(lv, r, func(now time.Time, found []RestoredMessage, out *Effects) {
+		if !q.deleted {
+			done(now, found, out)
+		}
+	})
+}
+
+// readAnyway is read for what is done even when the queue is deleted.
+func (q *Queue) readAnyway(lv *level, r Range, done func(now time.Time, found []RestoredMessage, out *Effects)) {
 	q.store.Read(q.id, lv.number, r, func(found []RestoredMessage, err error) {
 		q.batch(func(now time.Time, out *Effects) {
 			q.mu.Lock()
-			if err == nil && !q.deleted {
+			if err == nil {
 				done(now, found, out)
 				q.dispatch(now, out)
 				q.limit(now, out)
@@ -24,7 +33,9 @@ func (q *Queue) read(lv *level, r Range, done func(now time.Time, found []Restor
 			}
 			waiters := q.waiters
 			q.waiters = nil
+			left := q.takeLeft()
 			q.mu.Unlock()
+			left()
 			for _, w := range waiters {
 				w(err)
 			}

@@ -80,6 +80,9 @@ func (Binding) record()         {}
 type Unit struct {
 	Puts    []Record
 	Deletes []Record
+	// Late units are made durable after the messages of the commit they go with, not ahead
+	// of them: the record of a deleted queue goes when its letters are safe (S-9).
+	Late bool
 }
 
 // Catalog is everything declared, as found at start.
