@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"os"
@@ -283,7 +284,8 @@ func containingEncrypted(name string, wanted map[int][]byte, keys dataKeys) ([]i
 	if err != nil {
 		return nil, err
 	}
-	header, entries := b[:logHeader], bytes.TrimRight(b[logHeader:], "\x00")
+	used := len(bytes.TrimRight(b[logHeader:], "\x00")) + crc32.Size
+	header, entries := b[:logHeader], b[logHeader:min(logHeader+used, len(b))]
 	if err := keys.decryptLog(header, entries, logHeader); err != nil {
 		return nil, err
 	}

@@ -175,6 +175,8 @@ func (s *salvage) load() error {
 		if len(b) <= logHeader {
 			continue
 		}
+		// Zeros at the end were left out, and the last checksum may end with some.
+		b = append(b, make([]byte, crc32.Size)...)
 		header, tail := b[:logHeader], b[logHeader:]
 		if err := s.keys.decryptLog(header, tail, tailOffset(name)); err != nil {
 			return fmt.Errorf("decrypt %s: %w", name, err)
