@@ -33,7 +33,8 @@
 //	   group(8)                             tell recovery all it needs
 //	30 queue(8) level(1) page(8)            acknowledgement page, 16384 sequence numbers
 //	31 queue(8) level(1) page(8)            delivery counts other than zero, 1024 numbers
-//	40 body(8) part(4)                      part of a body too large for a journal record
+//	40 body(8) part(4)                      part of a body that lies by itself: too large for
+//	                                        a record, or shared and not to be copied
 //	41 body(8) queue(8) level(1) seq(8)     who refers to that body; the value is empty
 //	51 exchange(8) record(8) part(2)        what a window of deduplication has seen: hashes (16)
 //	                                        with the time they are forgotten
@@ -136,6 +137,8 @@
 //   - Identifiers of queues, exchanges and bodies come from one counter and are never
 //     used again (I7).
 //   - A read is never trusted without its checksum (I8).
+//   - A body that lies by itself lives by its keys 41, whatever record its messages are in:
+//     it goes with the last of them that is settled.
 //   - A record is deleted once the acknowledgement state that makes it dead is on disk or
 //     goes with the same group (S-10).
 package persistence

@@ -98,6 +98,8 @@ type fetcher struct {
 
 	refs []ref // wanted of the present record
 
+	shared map[bodyPlace]*sharedBody // of the moves that wait to be written
+
 	anything bool // of a repair, which moves what is fixed, too
 }
 

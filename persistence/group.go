@@ -120,6 +120,9 @@ func (d *disk) write(g *group) error {
 			return err
 		}
 	}
+	if err := d.deleteBodies(g.batch.Group); err != nil {
+		return err
+	}
 	if err := d.tx.each(d.suspectDeletes(g.suspects)); err != nil {
 		return err
 	}
@@ -250,6 +253,13 @@ func (d *disk) writeRecords(puts []queue.StoredPut, now int64, with []operation)
 	// they are made.
 	room := operation{key: make([]byte, chunkKeyBytes), value: padding[:]}
 	need := append(slices.Repeat([]operation{room}, len(segments)+1), with...)
+	for i := range puts {
+		if puts[i].Message.BodyBytes() > maxInlineBody {
+			// Its parts, and the reference to it.
+			n := puts[i].Message.BodyBytes()/maxInlineBody + 2
+			need = append(need, slices.Repeat([]operation{room}, n)...)
+		}
+	}
 	if !d.tx.fits(need) {
 		if err := d.tx.commit(); err != nil {
 			return err
@@ -280,20 +290,22 @@ func (d *disk) writeRecords(puts []queue.StoredPut, now int64, with []operation)
 	return d.tx.unit(refs)
 }
 
-// addJournal adds a journal record to the transaction, and the parts of what it keeps
-// aside. It returns the references to those, which may come later.
+// addJournal adds a journal record to the transaction, and the parts of bodies that are too
+// large for it. It returns the references to those, which may come later.
 func (d *disk) addJournal(puts []queue.StoredPut, group uint64, now int64) (r *stored, refs []operation) {
 	value := d.encoder.record(group, now, puts, d.newID)
 	r = &stored{group: group, written: now, bytes: int64(len(value))}
 	ops := []operation{{key: d.tx.bytesOf(r.appendKey), value: value}}
 	for _, a := range d.encoder.aside {
-		r.aside = append(r.aside, asideKeys{id: a.id, parts: uint32(len(a.parts)), refs: a.refs})
+		b := &storedBody{id: a.id, group: group, parts: uint32(len(a.parts)), refs: a.refs}
 		for n, part := range a.parts {
-			r.fixed = true
 			key := d.tx.bytesOf(func(b []byte) []byte { return appendBodyKey(b, a.id, uint32(n)) })
 			ops = append(ops, operation{key: key, value: part})
 		}
-		refs = d.refKeys(refs, &r.aside[len(r.aside)-1])
+		refs = append(refs, d.refKeys(b)...)
+		d.index.mu.Lock()
+		d.index.addBody(b, func(*levelIndex, uint64) bool { return true })
+		d.index.mu.Unlock()
 	}
 	d.tx.add(ops)
 	return r, refs

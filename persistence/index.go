@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"math"
 	"slices"
 	"sync"
 
@@ -19,13 +20,14 @@ type index struct {
 	// commit, and no publisher wants it.
 	mu sync.Mutex
 
-	queues  map[queue.ID]*queueIndex
-	records map[uint64]*stored    // journal records by group; those with live references or quarantined
-	bodies  map[uint64]struct{}   // ids of the bodies those keep aside
-	damaged map[chunkKey]*stored  // quarantined chunks
-	coming  map[chunkKey]struct{} // chunks of the mover whose transaction is under way
-	order   []*stored             // journal records by group, for the floor; some may be dead
-	dead    []*stored             // waiting for their tombstones
+	queues     map[queue.ID]*queueIndex
+	records    map[uint64]*stored     // journal records by group; those with live references or quarantined
+	bodies     map[uint64]*storedBody // those that lie by themselves, by id
+	damaged    map[chunkKey]*stored   // quarantined chunks
+	coming     map[chunkKey]struct{}  // chunks of the mover whose transaction is under way
+	order      []*stored              // journal records by group, for the floor; some may be dead
+	dead       []*stored              // waiting for their tombstones
+	deadBodies []*storedBody          // likewise
 
 	journal    journalUse
 	chunkBytes int // how large a chunk is to be
@@ -48,19 +50,11 @@ type stored struct {
 	refs    int   // references it was found or written with
 	live    int   // references not settled
 	chunk   *chunkKey
-	aside   []asideKeys
 	buried  bool
 	// quarantined records are damaged. They stay for a repair, whatever is settled.
 	quarantined bool
-	// fixed records are not moved: they keep bodies aside, or bodies worth sharing.
+	// fixed records are not moved: a newer program wrote them.
 	fixed bool
-}
-
-// asideKeys are what a record keeps under 40 and 41.
-type asideKeys struct {
-	id    uint64
-	parts uint32
-	refs  []bodyRef
 }
 
 // queueIndex is what the store has of one queue, by level.
@@ -68,21 +62,22 @@ type queueIndex struct{ levels []levelIndex }
 
 type levelIndex struct {
 	level    uint8
-	state    bool      // there is a key 02
-	changed  bool      // since the mover last looked for small chunks
-	pages    []uint64  // keys 30, rising
-	counts   []uint64  // keys 31, rising
-	last     uint64    // the highest number stored
-	sections []stretch // in order; they do not overlap
-	settled  int       // sections with nothing left
-	journal  int       // sections in the journal with something left
+	state    bool       // there is a key 02
+	changed  bool       // since the mover last looked for small chunks
+	pages    []uint64   // keys 30, rising
+	counts   []uint64   // keys 31, rising
+	large    []largeRef // messages whose bodies lie by themselves, in order
+	last     uint64     // the highest number stored
+	sections []stretch  // in order; they do not overlap
+	settled  int        // sections with nothing left
+	journal  int        // sections in the journal with something left
 }
 
 func newIndex() *index {
 	return &index{
 		queues:  make(map[queue.ID]*queueIndex),
 		records: make(map[uint64]*stored),
-		bodies:  make(map[uint64]struct{}),
+		bodies:  make(map[uint64]*storedBody),
 		damaged: make(map[chunkKey]*stored),
 		coming:  make(map[chunkKey]struct{}),
 
@@ -121,9 +116,6 @@ func (x *index) level(id queue.ID, level uint8) *levelIndex {
 
 // addRecord makes a record known. Its stretches are added next.
 func (x *index) addRecord(r *stored) {
-	for i := range r.aside {
-		x.bodies[r.aside[i].id] = struct{}{}
-	}
 	if r.chunk != nil {
 		return // it is known by its stretch
 	}
@@ -175,9 +167,6 @@ func (x *index) bury(r *stored) {
 		}
 	}
 	r.buried = true
-	for i := range r.aside {
-		delete(x.bodies, r.aside[i].id)
-	}
 	x.dead = append(x.dead, r)
 }
 
@@ -205,6 +194,7 @@ func (x *index) settle(lv *levelIndex, first, last uint64) {
 		}
 	}
 	lv.compact()
+	x.settleBodies(lv, first, last)
 }
 
 // finished notes that nothing is left of a stretch.
@@ -226,6 +216,7 @@ func (x *index) drop(id queue.ID) {
 	delete(x.queues, id)
 	for i := range q.levels {
 		lv := &q.levels[i]
+		x.settleBodies(lv, 0, math.MaxUint64)
 		for j := range lv.sections {
 			s := &lv.sections[j]
 			if s.left == 0 {

@@ -16,6 +16,7 @@ type move struct {
 	level  uint8
 	from   []piece // in order
 	chunks []movedChunk
+	shared []*sharedBody // that their messages have
 }
 
 // movedChunk is a chunk that was made but for its group.
@@ -23,6 +24,7 @@ type movedChunk struct {
 	key    chunkKey
 	value  []byte
 	dirEnd int
+	flags  byte
 	seqs   []uint64
 }
 
@@ -76,7 +78,12 @@ func encodeChunk(id queue.ID, level uint8, all []rawMessage, b []byte) movedChun
 		v = binary.AppendUvarint(v, uint64(m.length))
 		v = binary.AppendUvarint(v, uint64(m.payload))
 		v = binary.AppendVarint(v, m.published-k.minTime)
-		v = append(v, 0)
+		if m.aside {
+			c.flags = flagBodiesAside
+			v = append(v, bodyAside)
+		} else {
+			v = append(v, 0)
+		}
 		v = binary.BigEndian.AppendUint32(v, m.crc)
 	}
 	c.dirEnd = len(v)
@@ -103,11 +110,8 @@ func appendRefFlags(b []byte, r *ref, base int64) []byte {
 	return b
 }
 
-// errFixed is why a record is not moved.
-var errFixed = errors.New("the record has bodies that are not moved")
-
-// sharedFloor is how large a body is that is not copied to the chunks of several queues:
-// its journal record stays.
+// sharedFloor is how large a body is that is not copied to the chunks of several queues: it
+// gets a place of its own (A7).
 const sharedFloor = 64 << 10
 
 // build reads what a move takes along and makes its chunks. None are made of messages of
@@ -120,12 +124,13 @@ func (f *fetcher) build(m *move) error {
 	defer f.d.views.release(w)
 	var all []rawMessage
 	var bodies []byte
+	var shared []*sharedBody
 	for i := range m.from {
 		p := &m.from[i]
-		n, bytes := len(all), len(bodies)
+		n, bytes, others := len(all), len(bodies), len(shared)
 		var broken []brokenBody
 		err := w.get(p.record.appendKey(nil), func(b []byte) error {
-			all, bodies, broken = all[:n], bodies[:bytes], broken[:0]
+			all, bodies, broken, shared = all[:n], bodies[:bytes], broken[:0], shared[:others]
 			rec, err := f.directory(p.record, b)
 			if err != nil {
 				return err
@@ -134,20 +139,21 @@ func (f *fetcher) build(m *move) error {
 			for j := range f.refs {
 				r := &f.refs[j]
 				e := rec.bodies[r.body]
-				if e.aside && f.anything {
-					broken = append(broken, brokenBody{r.seq, damaged("its body is kept apart")})
-					continue
-				}
-				if e.aside || !f.anything && e.payload >= sharedFloor && rec.shares(r.body) {
-					return errFixed
-				}
 				body := b[e.offset : e.offset+e.length]
 				if got := crc32.Checksum(body, castagnoli); got != e.crc {
 					broken = append(broken, brokenBody{r.seq, damaged("checksum %08x instead of %08x", got, e.crc)})
 					continue
 				}
 				e.offset = len(bodies)
-				bodies = append(bodies, body...)
+				id, s := f.apart(rec, p, r, body)
+				if s != nil {
+					shared = append(shared, s)
+				}
+				if id != 0 {
+					bodies = appendApart(bodies, body, &e, id)
+				} else {
+					bodies = append(bodies, body...)
+				}
 				all = append(all, rawMessage{*r, e, p.record})
 			}
 			if len(broken) > 0 {
@@ -159,6 +165,7 @@ func (f *fetcher) build(m *move) error {
 			return err
 		}
 	}
+	m.shared = shared
 	m.cut(all, bodies, f.d.index.chunkBytes)
 	return nil
 }
@@ -171,7 +178,7 @@ func (f *fetcher) blame(w *view, p *piece, err error, broken []brokenBody) error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errFixed) || errors.As(err, &newer):
+	case errors.As(err, &newer):
 		x.mu.Lock()
 		x.fix(p.record)
 		x.mu.Unlock()
@@ -200,19 +207,54 @@ func (x *index) needs(r *stored) bool {
 	return !r.buried
 }
 
-// shares tells whether more than one reference has a body.
-func (r *record) shares(body int) bool {
-	n := 0
-	for i := range r.sections {
-		for j := range r.sections[i].refs {
-			if r.sections[i].refs[j].body == body {
-				if n++; n > 1 {
-					return true
-				}
+// apart tells under which number the body of a message lies by itself, 0 when it goes into
+// the chunk: one that is large and that other living messages of its record have, too, is
+// not copied for each. It is returned when it has yet to be written.
+func (f *fetcher) apart(rec *record, p *piece, r *ref, body []byte) (id uint64, s *sharedBody) {
+	e := &rec.bodies[r.body]
+	if e.aside || f.anything || e.payload < sharedFloor {
+		return 0, nil
+	}
+	x := f.d.index
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if b := x.bodyOf(p.queue, p.level, r.seq); b != nil {
+		return b.id, nil
+	}
+	at := bodyPlace{p.record, r.body}
+	if s := f.shared[at]; s != nil {
+		return s.id, s
+	}
+	var refs []bodyRef
+	for i := range rec.sections {
+		sec := &rec.sections[i]
+		lv := x.find(sec.queue, sec.level)
+		for j := range sec.refs {
+			if seq := sec.refs[j].seq; sec.refs[j].body == r.body && lv != nil && lv.alive(seq) && x.bodyOf(sec.queue, sec.level, seq) == nil {
+				refs = append(refs, bodyRef{sec.queue, sec.level, seq})
 			}
 		}
 	}
-	return false
+	if len(refs) < 2 {
+		return 0, nil
+	}
+	s = &sharedBody{storedBody: storedBody{id: f.d.newID(), refs: refs}, payload: slices.Clone(body[e.length-e.payload:])}
+	if f.shared == nil {
+		f.shared = make(map[bodyPlace]*sharedBody)
+	}
+	f.shared[at] = s
+	return s.id, s
+}
+
+// appendApart appends what stands for a body that lies by itself: its meta, and where it
+// is.
+func appendApart(b, body []byte, e *bodyEntry, id uint64) []byte {
+	start := len(b)
+	b = append(b, body[:e.length-e.payload]...)
+	b = binary.AppendUvarint(b, id)
+	b = binary.AppendUvarint(b, 1) // part
+	e.aside, e.length, e.crc = true, len(b)-start, crc32.Checksum(b[start:], castagnoli)
+	return b
 }
 
 // cut makes the chunks, of about the same size and no larger than that if they can.
@@ -271,6 +313,9 @@ func (d *disk) writeMoves(moves []*move) error {
 			m.chunks = nil
 			continue
 		}
+		if err := d.writeShared(m.shared); err != nil {
+			return err
+		}
 		room := operation{key: make([]byte, chunkKeyBytes), value: padding[:]}
 		if !d.tx.fits(slices.Repeat([]operation{room}, len(m.chunks))) {
 			if err := d.tx.commit(); err != nil {
@@ -282,7 +327,7 @@ func (d *disk) writeMoves(moves []*move) error {
 		for i := range m.chunks {
 			c := &m.chunks[i]
 			c.key.group = group
-			sealRecord(c.value, group, c.dirEnd, 0)
+			sealRecord(c.value, group, c.dirEnd, c.flags)
 			ops = append(ops, operation{key: d.tx.bytesOf(func(b []byte) []byte { return appendChunkKey(b, &c.key) }), value: c.value})
 		}
 		d.expect(m)

@@ -219,11 +219,13 @@ type levelPlace struct {
 func (m *mover) pass(pick func(x *index, lv *levelIndex, from uint64) []piece, want func(*levelIndex) bool) (moved bool) {
 	b := &moveBatch{done: make(chan struct{})}
 	bytes := 0
+	clear(m.fetcher.shared)
 	submit := func() bool {
 		if len(b.moves) == 0 {
 			return true
 		}
 		moved = m.s.move(b)
+		clear(m.fetcher.shared)
 		b, bytes = &moveBatch{done: make(chan struct{})}, 0
 		return moved
 	}
@@ -252,6 +254,9 @@ func (m *mover) pass(pick func(x *index, lv *levelIndex, from uint64) []piece, w
 			b.moves = append(b.moves, mv)
 			for i := range mv.chunks {
 				bytes += len(mv.chunks[i].value)
+			}
+			for _, s := range mv.shared {
+				bytes += len(s.payload)
 			}
 			if bytes >= batchBytes && !submit() {
 				return false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -222,24 +223,174 @@ func TestMoveThatCameTooLateIsGivenUp(t *testing.T) {
 	}
 }
 
-// What is kept aside, and what several queues share of some size, stays where it is and
-// does not count.
-func TestLargeSharedBodiesAreNotCopied(t *testing.T) {
-	s, m := openByHand(t, t.TempDir(), 1)
+// A7: a body that several queues share and that is of some size is not copied to the chunks
+// of each. It gets a place of its own, lives for as long as one of them has it, and does
+// not keep its journal record.
+func TestLargeSharedBodyIsMovedToAPlaceOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	s, m := openByHand(t, dir, 1)
 	s.Start()
-	q, other := declare(t, s, 1, "q"), declare(t, s, 2, "other")
-	shared := msg(t, strings.Repeat("s", sharedFloor))
+	queues := []*fakeQueue{declare(t, s, 1, "a"), declare(t, s, 2, "b"), declare(t, s, 3, "c")}
+	shared := msg(t, "<shared>"+strings.Repeat("s", sharedFloor))
 	s.Together(func() {
-		q.put(shared)
-		other.put(shared)
+		for _, q := range queues {
+			q.put(msg(t, "<own>"), shared)
+		}
 	})
-	flush(t, s, q, other)
-	m.relieve()
-	if got := len(chunks(t, s)); got != 0 {
-		t.Errorf("got %d chunks, want none", got)
+	flush(t, s, queues...)
+	if use := s.backend.(*disk).journalUse(); use.bytes < sharedFloor || use.records != 1 {
+		t.Errorf("got %+v in the journal, want the record with all its bytes", use)
 	}
+	counts := func(s *Store, parts, refs, journal, chunkRecords int) {
+		t.Helper()
+		got := []int{len(keys(t, s, keyBody)), len(keys(t, s, keyBodyRef)), len(keys(t, s, keyJournal)), len(chunks(t, s))}
+		equal(t, "parts, references, journal records and chunks", got, []int{parts, refs, journal, chunkRecords})
+	}
+	counts(s, 0, 0, 1, 0)
+	m.relieve()
+	counts(s, 1, 3, 0, 3)
 	if use := s.backend.(*disk).journalUse(); use.bytes != 0 || use.records != 0 {
-		t.Errorf("got %+v that could be moved", use)
+		t.Errorf("got %+v in the journal, want nothing", use)
+	}
+	// Nobody's chunk has the body.
+	for _, c := range chunks(t, s) {
+		if item := valueOfChunk(t, s, c); len(item) > 4096 {
+			t.Errorf("got a chunk of %d bytes", len(item))
+		}
+	}
+	f := func(s *Store, want ...int) {
+		t.Helper()
+		for i, n := range want {
+			if got := read(t, s, queue.ID(i+1), 0, queue.Range{Last: 9}); len(got) != n || n > 0 && string(got[n-1].Message.Body()) != string(shared.Body()) {
+				t.Errorf("queue %d: got %d messages, want %d and the shared one last", i+1, len(got), n)
+			}
+		}
+	}
+	f(s, 2, 2, 2)
+	crashed := open(t, copyDir(t, dir))
+	f(crashed, 2, 2, 2)
+	crashed.Close()
+
+	queues[0].settle(queue.State{Head: 3, Next: 3, Settled: []queue.Range{{First: 1, Last: 2}}})
+	flush(t, s, queues[0])
+	counts(s, 1, 3, 0, 2)
+	s.Drop(2)
+	flush(t, s, queues[2])
+	counts(s, 1, 3, 0, 1)
+	dir = copyDir(t, dir)
+	s.Close()
+	s = open(t, dir)
+	if got := read(t, s, 3, 0, queue.Range{Last: 9}); len(got) != 2 || string(got[1].Message.Body()) != string(shared.Body()) {
+		t.Errorf("after a crash: got %d messages, want 2", len(got))
+	}
+	s.Start()
+	last := newFake(s, 3)
+	last.settle(queue.State{Head: 3, Next: 3, Settled: []queue.Range{{First: 1, Last: 2}}})
+	flush(t, s, last)
+	flush(t, s, last)
+	counts(s, 0, 0, 0, 0)
+}
+
+func valueOfChunk(t testing.TB, s *Store, k chunkKey) (value []byte) {
+	t.Helper()
+	err := s.backend.(*disk).db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(appendChunkKey(nil, &k))
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// What is in the journal beside messages of which a body went to a place of its own can
+// be moved at another time, or be acknowledged there.
+func TestSharedBodyIsKnownToThoseLeftInTheJournal(t *testing.T) {
+	f := func(then func(s *Store, m *mover, a, b *fakeQueue)) {
+		t.Helper()
+		dir := t.TempDir()
+		s, m := openByHand(t, dir, 1)
+		s.Start()
+		a, b := declare(t, s, 1, "a"), declare(t, s, 2, "b")
+		shared := msg(t, strings.Repeat("s", sharedFloor))
+		s.Together(func() {
+			a.put(shared)
+			b.put(shared)
+		})
+		flush(t, s, a, b)
+		// Only queue 1 is looked at.
+		m.pass(func(x *index, lv *levelIndex, from uint64) []piece {
+			return x.pickJournal(lv, from, math.MaxInt64, func(*stored) bool { return lv == x.find(1, 0) })
+		}, onlyJournal)
+		if got := []int{len(chunks(t, s)), len(keys(t, s, keyJournal)), len(keys(t, s, keyBody)), len(keys(t, s, keyBodyRef))}; got[0] != 1 || got[1] != 1 || got[2] != 1 || got[3] != 2 {
+			t.Fatalf("got %d chunks, %d journal records, %d bodies, %d references", got[0], got[1], got[2], got[3])
+		}
+		then(s, m, a, b)
+		a, b = newFake(s, 1), newFake(s, 2)
+		a.settle(allSettled(2))
+		b.settle(allSettled(2))
+		flush(t, s, a, b)
+		flush(t, s, a, b)
+		for _, prefix := range []byte{keyBody, keyBodyRef, keyJournal, keyChunk} {
+			if got := len(keys(t, s, prefix)); got != 0 {
+				t.Errorf("settled: got %d keys under %x", got, prefix)
+			}
+		}
+	}
+	f(func(*Store, *mover, *fakeQueue, *fakeQueue) {})
+	f(func(s *Store, m *mover, _, _ *fakeQueue) {
+		m.relieve()
+		if got := []int{len(chunks(t, s)), len(keys(t, s, keyJournal)), len(keys(t, s, keyBody)), len(keys(t, s, keyBodyRef))}; got[0] != 2 || got[1] != 0 || got[2] != 1 || got[3] != 2 {
+			t.Errorf("got %d chunks, %d journal records, %d bodies, %d references", got[0], got[1], got[2], got[3])
+		}
+	})
+	f(func(s *Store, _ *mover, a, b *fakeQueue) {
+		a.settle(allSettled(2))
+		flush(t, s, a)
+		if got := read(t, s, 2, 0, queue.Range{Last: 9}); len(got) != 1 || got[0].Message.BodyBytes() != sharedFloor {
+			t.Errorf("got %d messages", len(got))
+		}
+	})
+}
+
+// S-18: what is too large for a record is not too large to be moved: the reference to it
+// is. The whole is found again, and goes with the last of its messages.
+func TestHugeBodyIsMovedByItsReference(t *testing.T) {
+	dir := t.TempDir()
+	s, m := openByHand(t, dir, 1)
+	s.Start()
+	q := declare(t, s, 1, "q")
+	huge := msg(t, strings.Repeat("h", maxInlineBody+5))
+	q.put(msg(t, "small"), huge, msg(t, "small"))
+	flush(t, s, q)
+	m.relieve()
+	if got := []int{len(keys(t, s, keyJournal)), len(keys(t, s, keyBody)), len(keys(t, s, keyBodyRef))}; got[0] != 0 || got[1] != 2 || got[2] != 1 {
+		t.Errorf("got %d journal records, %d parts, %d references; want 0, 2, 1", got[0], got[1], got[2])
+	}
+	before := len(chunks(t, s))
+	dir = copyDir(t, dir)
+	s.Close()
+	s = open(t, dir)
+	got := messages(t, s, 1)
+	if len(got) != 3 || got[1].Message.BodyBytes() != huge.BodyBytes() || string(got[1].Message.Body()) != string(huge.Body()) {
+		t.Fatalf("got %d messages from %d chunks, want 3 and the huge one whole", len(got), before)
+	}
+	if r, err := Check(copyDir(t, dir), nil); err != nil || len(r.Problems) != 0 || r.Messages != 3 {
+		t.Errorf("check: got %+v, %v", r, err)
+	}
+	s.Start()
+	q = newFake(s, 1)
+	q.settle(queue.State{Head: 4, Next: 4, Settled: []queue.Range{{First: 1, Last: 3}}})
+	flush(t, s, q)
+	flush(t, s, q)
+	for _, prefix := range []byte{keyBody, keyBodyRef, keyChunk} {
+		if got := len(keys(t, s, prefix)); got != 0 {
+			t.Errorf("settled: got %d keys under %x", got, prefix)
+		}
 	}
 }
 

@@ -168,29 +168,9 @@ func (d *disk) dropOperations(id queue.ID) []operation {
 	return ops
 }
 
-// recordDeletes deletes a record and what it keeps aside.
+// recordDeletes deletes a record.
 func (d *disk) recordDeletes(r *stored) []operation {
-	ops := []operation{d.remove(d.tx.bytesOf(func(b []byte) []byte { return r.appendKey(b) }))}
-	for i := range r.aside {
-		a := &r.aside[i]
-		for n := range a.parts {
-			ops = append(ops, d.remove(d.tx.bytesOf(func(b []byte) []byte { return appendBodyKey(b, a.id, n) })))
-		}
-		for _, o := range d.refKeys(nil, a) {
-			ops = append(ops, d.remove(o.key))
-		}
-	}
-	return ops
-}
-
-// refKeys are the keys that tell who refers to a body kept aside.
-func (d *disk) refKeys(ops []operation, a *asideKeys) []operation {
-	for _, f := range a.refs {
-		ops = append(ops, d.put(d.tx.bytesOf(func(b []byte) []byte {
-			return appendBodyRefKey(b, a.id, f.queue, f.level, f.seq)
-		}), nil))
-	}
-	return ops
+	return []operation{d.remove(d.tx.bytesOf(func(b []byte) []byte { return r.appendKey(b) }))}
 }
 
 // suspectDeletes deletes those of the sweep's keys that are still unknown: a record may

@@ -57,7 +57,7 @@ func (r *recovery) read() error {
 	defer r.txn.Discard()
 	for _, step := range []func() error{
 		r.readSchema, r.readMarker, r.readSlots, r.readCatalog, r.readKept, r.readStates, r.readPages, r.readCounts,
-		r.readChunks, r.readJournal, r.readAside,
+		r.readChunks, r.readJournal,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (r *recovery) read() error {
 	}
 	r.arrange()
 	r.judgeDelivery()
-	return nil
+	return r.readBodies()
 }
 
 // value reads a small value, ok telling whether there is one.

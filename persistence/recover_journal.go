@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -36,7 +35,7 @@ func (r *recovery) readRecord(item *badger.Item, group uint64) error {
 		}
 		s.bytes, s.written = int64(len(b)), rec.base
 		r.d.index.addRecord(s)
-		r.takeAlive(s, rec, b)
+		r.takeAlive(s, rec)
 		return nil
 	})
 	var d damage
@@ -117,8 +116,7 @@ func (r *recovery) checkOrder(rec *record) error {
 
 // takeAlive tells the queues of the living messages of a record, and the index where they
 // are.
-func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
-	keeps := make(map[int]*asideKeys)
+func (r *recovery) takeAlive(s *stored, rec *record) {
 	for i := range rec.sections {
 		sec := &rec.sections[i]
 		q := r.queues[sec.queue]
@@ -134,17 +132,8 @@ func (r *recovery) takeAlive(s *stored, rec *record, b []byte) {
 			if !lv.alive(f.seq) || lv.cover(f.seq) != nil {
 				continue
 			}
-			body := &rec.bodies[f.body]
-			r.take(lv, index, s, &f, body.payload)
-			if body.aside {
-				r.noteAside(keeps, s, sec, rec, b, &f)
-			}
+			r.take(lv, index, s, &f, rec.bodies[f.body].payload)
 		}
-	}
-	for _, a := range keeps {
-		s.aside = append(s.aside, *a)
-		r.d.index.bodies[a.id] = struct{}{}
-		r.d.index.fix(s)
 	}
 }
 
@@ -161,102 +150,4 @@ func (r *recovery) take(lv *recoveredLevel, index *levelIndex, s *stored, f *ref
 		}
 	}
 	r.d.index.push(index, stretch{record: s, first: f.seq, last: f.seq, bytes: int64(payload), count: 1, left: 1})
-}
-
-// noteAside reads where a body is that is kept in parts: all that is in the record of it.
-func (r *recovery) noteAside(keeps map[int]*asideKeys, s *stored, sec *section, rec *record, b []byte, f *ref) {
-	a := keeps[f.body]
-	if a == nil {
-		_, where, err := rec.body(b, f.body)
-		a = &asideKeys{}
-		if err == nil {
-			a.id, a.parts, err = asideAt(where)
-		}
-		if err == nil {
-			err = r.checkParts(a.id, a.parts)
-		}
-		if err != nil {
-			r.reportBody(s, sec, f.seq, err)
-			return
-		}
-		keeps[f.body] = a
-	}
-	a.refs = append(a.refs, bodyRef{sec.queue, sec.level, f.seq})
-}
-
-func (r *recovery) reportBody(s *stored, sec *section, seq uint64, err error) {
-	r.damaged++
-	r.d.index.quarantine(s)
-	r.d.reported.first(place{sec.queue, sec.level, seq})
-	r.d.report(messageProblem(s, sec.queue, sec.level, seq, err))
-}
-
-// checkParts looks at the parts of a body, if any may have been cut off: what was set aside
-// of them is written again.
-func (r *recovery) checkParts(id uint64, parts uint32) error {
-	cut, err := r.salvage.any()
-	if err != nil || !cut {
-		return err
-	}
-	for n := range parts {
-		key := appendBodyKey(nil, id, n)
-		if err := r.checkPart(key); err != nil {
-			return fmt.Errorf("part %d of body %d: %w", n, id, err)
-		}
-	}
-	return nil
-}
-
-func (r *recovery) checkPart(key []byte) error {
-	item, err := r.txn.Get(key)
-	if err != nil {
-		return damaged("%v", err)
-	}
-	err = item.Value(func(b []byte) error {
-		_, err := parsePart(b)
-		return err
-	})
-	if err == nil {
-		return nil
-	}
-	b, broken := r.salvage.find(key)
-	if broken != nil {
-		return broken
-	}
-	if b != nil {
-		if _, again := parsePart(b); again == nil {
-			r.rewrites = append(r.rewrites, operation{key: key, value: bytes.Clone(b)})
-			return nil
-		}
-	}
-	return asDamage(err)
-}
-
-// parsePart cuts the piece out of a part of a body, and verifies it.
-func parsePart(b []byte) ([]byte, error) {
-	rec, err := parseRecord(b)
-	if err != nil {
-		return nil, err
-	}
-	if len(rec.bodies) != 1 {
-		return nil, damaged("%d bodies in a part", len(rec.bodies))
-	}
-	_, piece, err := rec.body(b, 0)
-	return piece, err
-}
-
-// readAside finds bodies kept aside that no living record keeps.
-func (r *recovery) readAside() error {
-	for _, prefix := range []byte{keyBody, keyBodyRef} {
-		err := r.each([]byte{prefix}, func(item *badger.Item) error {
-			if r.d.needed(item.Key()) {
-				return nil
-			}
-			return r.suspect(item)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -184,8 +184,7 @@ func (d *disk) keep(s *stored, aside string) (name string, err error) {
 	return name, nil
 }
 
-// rescue moves what is intact of a damaged record to chunks. What it keeps aside goes with
-// the record, and so do its messages that do.
+// rescue moves what is intact of a damaged record to chunks.
 func (d *disk) rescue(s *stored, c topology.Catalog) error {
 	f := newFetcher(d)
 	f.anything = true
