@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -180,21 +181,98 @@ func TestWhatWasSetAsideSurvivesAnInterruptedStart(t *testing.T) {
 	}
 }
 
-// E15: a missing value log is told as damage, not as an empty queue.
-func TestMissingValueLogIsReported(t *testing.T) {
-	dir := filled(t, 2)
-	for _, f := range glob(t, dir, "*.vlog") {
-		if err := os.Remove(f); err != nil {
-			t.Fatal(err)
+// E15: a store does not start without a file of its value log in which something alive
+// is: it names the file and the way out, again and again. The repair takes out what was in
+// it, tells so, and keeps the rest.
+func TestMissingValueLogIsRefusedAndRepaired(t *testing.T) {
+	f := func(what, dir string, left int) {
+		t.Helper()
+		logs := slices.DeleteFunc(glob(t, dir, "*.vlog"), func(name string) bool {
+			b, err := os.ReadFile(name)
+			return err != nil || len(bytes.TrimRight(b, "\x00")) < 4096 // nothing is in it
+		})
+		for _, name := range []string{logs[0], logs[len(logs)-1]} {
+			dir := copyDir(t, dir)
+			file := filepath.Base(name)
+			if err := os.Remove(filepath.Join(dir, file)); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				lost(t, dir, file+" is missing")
+				if err := refused(t, dir); !strings.Contains(err.Error(), "leveret store repair") {
+					t.Errorf("%s: got %v, want the way out", what, err)
+				}
+			}
+			if r := check(t, dir); len(r.Problems) < 2 || !slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Kind == "log" && p.File == file }) {
+				t.Errorf("%s: check: got %+v", what, r)
+			}
+			if r := repair(t, dir); len(r.Problems) < 2 || !strings.Contains(fmt.Sprint(r.Problems), "queue 1") && left > 0 {
+				t.Errorf("%s: repair: got %+v", what, r)
+			}
+			if r := check(t, dir); len(r.Problems) != 0 {
+				t.Errorf("%s: after the repair: got %+v", what, r)
+			}
+			s := open(t, dir)
+			if got := len(bodies(t, s, 1)); len(logs) > 1 && got < left || len(logs) == 1 && got != 0 {
+				t.Errorf("%s without %s: got %d messages after the repair, want at least %d", what, file, got, left)
+			}
+			s.Close()
 		}
 	}
-	s, err := Open(dir, Options{})
+	f("journal records", filled(t, 3), 0)
+	f("a chunk", stopped(t), 0)
+
+	dir := t.TempDir()
+	s, err := Open(dir, Options{valueLogFile: 1 << 20})
 	if err != nil {
-		return // refusing is fine, too
+		t.Fatal(err)
 	}
-	defer s.Close()
-	if got := s.Stats().Damaged; got != 2 {
-		t.Errorf("got %d damaged, want both messages reported", got)
+	s.Start()
+	q := declare(t, s, 1, "q")
+	for range 3 {
+		q.put(msgs(t, 40, 30<<10)...)
+		flush(t, s, q)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(glob(t, dir, "*.vlog")); n < 2 {
+		t.Fatalf("got %d value logs, want several", n)
+	}
+	f("one of several", dir, 20)
+}
+
+// valueFileOf looks where Badger keeps what it tells nobody.
+func TestValueFileOfAnItemIsFound(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start()
+	q := declare(t, s, 1, "q")
+	q.put(msg(t, strings.Repeat("x", 5000)))
+	flush(t, s, q)
+	err := s.backend.(*disk).db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(keys(t, s, keyJournal)[0])
+		if err != nil {
+			return err
+		}
+		if n, ok := valueFileOf(item); !ok || n != 1 {
+			t.Errorf("a record: got file %d, %v, want 1", n, ok)
+		}
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyJournal}})
+		defer it.Close()
+		it.Rewind()
+		if n, ok := valueFileOf(it.Item()); !ok || n != 1 {
+			t.Errorf("a record of an iterator: got file %d, %v, want 1", n, ok)
+		}
+		if item, err = txn.Get([]byte{keyMarker}); err != nil {
+			return err
+		}
+		if n, ok := valueFileOf(item); ok {
+			t.Errorf("the marker: got file %d, want none", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

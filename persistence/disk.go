@@ -23,6 +23,8 @@ type disk struct {
 	key  []byte // nil when the store is not encrypted
 	keys dataKeys
 
+	files *valueFiles
+
 	maxCount, maxBytes int64 // what one transaction may count
 	valueLogFile       int64 // the size of a file of the value log
 	padEvery           int64 // see paddingInterval

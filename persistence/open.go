@@ -35,7 +35,7 @@ type LostError struct {
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("store %s has lost confirmed data: %s; restore a backup", e.Dir, e.Reason)
+	return fmt.Sprintf("store %s has lost confirmed data: %s; %s", e.Dir, e.Reason, choices)
 }
 
 // openDisk opens Badger and reads everything that is alive.
@@ -78,7 +78,7 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 	if err != nil {
 		failures := []error{err}
 		if d.db != nil && d.log.syncFailure() == nil {
-			failures = append(failures, d.db.Close())
+			failures = append(failures, d.db.Close(), d.removeNewFiles())
 		}
 		if d.sequence != nil {
 			failures = append(failures, d.sequence.close())
@@ -115,6 +115,9 @@ func (d *disk) open() (r *recovery, err error) {
 	if d.sequence, last, err = openSequence(d.dir, d.zero); err != nil {
 		return nil, err
 	}
+	if d.files, err = listValueFiles(d.dir); err != nil {
+		return nil, err
+	}
 	if d.db, err = openBadger(encrypted(badgerOptions(d.dir, d.log, d.valueLogFile), d.key)); err != nil {
 		return nil, fmt.Errorf("open store %s: %w; %s", d.dir, err, choices)
 	}
@@ -132,7 +135,7 @@ func (d *disk) open() (r *recovery, err error) {
 }
 
 // choices are what is left to do when a file is damaged.
-const choices = "restore a backup, or have the store repaired and accept what is lost"
+const choices = "restore a backup, or accept what is lost and have it taken out with: leveret store repair"
 
 // prepare looks at the files before Badger does.
 func prepare(dir string, log zerolog.Logger) error {

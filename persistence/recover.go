@@ -27,7 +27,8 @@ type recovery struct {
 	catalog  topology.Catalog
 	garbage  []topology.Record // bindings of predecessors (S-5)
 	queues   map[queue.ID]*recovered
-	suspects [][]byte // keys of what is dead
+	suspects [][]byte            // keys of what is dead
+	without  map[chunkKey]uint32 // chunks whose file of the value log is missing
 	damaged  int
 
 	salvage  salvage
@@ -53,6 +54,7 @@ type recoveredLevel struct {
 
 func (r *recovery) read() error {
 	r.queues = make(map[queue.ID]*recovered)
+	r.without = make(map[chunkKey]uint32)
 	r.txn = r.d.db.NewTransaction(false)
 	defer r.txn.Discard()
 	for _, step := range []func() error{
@@ -65,7 +67,11 @@ func (r *recovery) read() error {
 	}
 	r.arrange()
 	r.judgeDelivery()
-	return r.readBodies()
+	if err := r.readBodies(); err != nil {
+		return err
+	}
+	r.d.reportFiles()
+	return nil
 }
 
 // value reads a small value, ok telling whether there is one.

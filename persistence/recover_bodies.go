@@ -35,6 +35,9 @@ func (r *recovery) readBodies() error {
 		id, part, ok := parseBodyKey(item.Key())
 		if b := bodies[id]; ok && b != nil && alive[id] {
 			b.parts = max(b.parts, part+1)
+			if n, missing := r.d.files.isMissing(item); missing {
+				return r.needFile(n, fmt.Sprintf("the body of a message of queue %d", b.refs[0].queue))
+			}
 			return nil
 		}
 		return r.suspect(item)

@@ -40,6 +40,9 @@ func (r *recovery) readChunks() error {
 		if k.last < lv.state.head {
 			return r.suspect(item)
 		}
+		if n, missing := r.d.files.isMissing(item); missing {
+			r.without[k] = n
+		}
 		if n := len(cluster); n > 0 && (cluster[0].queue != k.queue || cluster[0].level != k.level || k.first > last) {
 			if err := r.takeCluster(cluster); err != nil {
 				return err
@@ -71,6 +74,11 @@ func (r *recovery) takeCluster(cluster []chunkKey) error {
 		if len(free) == 0 {
 			r.suspects = append(r.suspects, appendChunkKey(nil, &k))
 			continue
+		}
+		if n, missing := r.without[k]; missing {
+			if err := r.needFile(n, fmt.Sprintf("messages %d to %d of queue %d", k.first, k.last, k.queue)); err != nil {
+				return err
+			}
 		}
 		for _, f := range free {
 			lv.covers = append(lv.covers, cover{f, k.group})

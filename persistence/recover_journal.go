@@ -21,6 +21,11 @@ func (r *recovery) readJournal() error {
 		if err := r.later("record", group); err != nil {
 			return err
 		}
+		if n, missing := r.d.files.isMissing(item); missing {
+			if err := r.needFile(n, fmt.Sprintf("the messages of group %d", group)); err != nil {
+				return err
+			}
+		}
 		return r.readRecord(item, group)
 	})
 }
