@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -39,14 +40,59 @@ func (q *Queue) dropReady(out *Effects) {
 			q.slots.put(r.slot)
 			q.dropped(lv, &e, out)
 		}
-		for p := lv.front(); p != nil; p = lv.front() {
-			e := *p
-			lv.ready.pop()
-			q.dropped(lv, &e, out)
-		}
-		q.forgetLeft(lv)
+		q.dropLists(lv, out)
 	}
 	q.forgetSettled()
+	q.deadlines = deadlines{} // nothing is ready
+}
+
+// dropLists drops what is ready in memory, all at once: a purge holds up nobody for long,
+// however much there is (S-13).
+func (q *Queue) dropLists(lv *level, out *Effects) {
+	var gone []Range
+	for _, r := range [...]*ready{&lv.ready, &lv.back} {
+		gone = r.ranges(gone)
+		for _, b := range r.blocks[r.start:] {
+			r.leave(b)
+		}
+		lv.count -= r.live
+		q.readyCount -= int64(r.live)
+		q.readyBytes -= r.bytes
+		q.weigh(-r.ram, out)
+		*r = ready{left: r.left}
+	}
+	q.forgetLeft(lv)
+	for _, r := range gone {
+		lv.acks.setRange(r.First, r.Last)
+		lv.counts.removeRange(r.First, r.Last)
+	}
+	if len(gone) == 0 || !q.durable {
+		return
+	}
+	// What is under way is stored before this state is.
+	lv.settled = append(lv.settled, gone...)
+	q.settledSome(lv)
+	p := &lv.pending
+	for i := range p.puts[p.start:] {
+		if w := &p.puts[p.start+i]; w.message != nil && w.group == 0 && within(gone, w.seq) {
+			q.unstore(w, out)
+		}
+	}
+	p.trim()
+}
+
+// unstore ends a message that was not collected yet, and is never stored.
+func (q *Queue) unstore(w *waiting, out *Effects) {
+	w.confirm.Release(&out.Wakes)
+	w.transfer.Release(out)
+	out.Unstored -= int64(w.message.Size())
+	*w = waiting{seq: w.seq}
+}
+
+// within tells whether seq is in one of the ranges, which are in order.
+func within(ranges []Range, seq uint64) bool {
+	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].Last >= seq })
+	return i < len(ranges) && ranges[i].First <= seq
 }
 
 // dropped ends a message that was ready and is in no list any more.
@@ -99,10 +145,7 @@ func (q *Queue) forget(out *Effects) {
 			if w.message == nil || w.group != 0 {
 				continue
 			}
-			w.confirm.Release(&out.Wakes)
-			w.transfer.Release(out)
-			out.Unstored -= int64(w.message.Size())
-			*w = waiting{seq: w.seq}
+			q.unstore(w, out)
 		}
 		p.trim()
 		lv.ready, lv.back, lv.runs, lv.skips = ready{}, ready{}, runs{}, nil

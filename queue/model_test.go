@@ -677,6 +677,36 @@ func (m *model) dueReady() bool {
 	})
 }
 
+// weigh counts what is held in memory.
+func (m *model) weigh() {
+	var held int64
+	for i := range m.q.levels {
+		lv := &m.q.levels[i]
+		for _, r := range []*ready{&lv.ready, &lv.back} {
+			var ram int64
+			for _, b := range r.blocks[r.start:] {
+				for _, e := range b.entries[b.lo:b.hi] {
+					if e.msg != nil {
+						ram += int64(e.msg.Size())
+					}
+				}
+			}
+			if ram != r.ram {
+				m.fail("a list has %d bytes in memory and says %d", ram, r.ram)
+			}
+			held += ram
+		}
+	}
+	for i := range len(m.q.slots.pages) * slotsPerPage {
+		if sl := m.q.slots.at(uint32(i)); sl.state != slotFree && sl.state != slotLeaving && sl.entry.msg != nil {
+			held += int64(sl.entry.msg.Size())
+		}
+	}
+	if held != m.q.ram {
+		m.fail("the queue holds %d bytes in memory and says %d", held, m.q.ram)
+	}
+}
+
 func (m *model) verify() {
 	s := m.q.Stats()
 	if want := m.count(modelReady); s.Ready != want {
@@ -701,6 +731,7 @@ func (m *model) verify() {
 	if s.Ready+s.Unacknowledged == 0 && len(m.reads)+len(m.spills) == 0 && m.copies.written() > 0 {
 		m.fail("%d copies of nothing are kept", m.copies.written())
 	}
+	m.weigh()
 	if len(m.messages) > 400 {
 		m.messages = slices.DeleteFunc(m.messages, func(x *modelMessage) bool { return x.state == modelGone })
 	}

@@ -78,12 +78,13 @@ func (lv *level) split(keep int64) {
 	if lv.runs.len() > 0 || lv.back.live > 0 || r.bytes <= keep {
 		return
 	}
-	at, bytes := r.start, int64(0)
+	at, bytes, ram := r.start, int64(0), int64(0)
 	for at < len(r.blocks) && bytes < keep {
 		b := r.blocks[at]
 		for i := b.lo; i < b.hi; i++ {
 			if b.entries[i].msg != nil {
 				bytes += int64(b.entries[i].size)
+				ram += int64(b.entries[i].msg.Size())
 			}
 		}
 		at++
@@ -97,9 +98,9 @@ func (lv *level) split(keep int64) {
 		}
 		lv.back.live += b.live
 	}
-	lv.back.bytes = r.bytes - bytes
+	lv.back.bytes, lv.back.ram = r.bytes-bytes, r.ram-ram
 	r.live -= lv.back.live
-	r.bytes = bytes
+	r.bytes, r.ram = bytes, ram
 	clear(r.blocks[at:])
 	r.blocks = r.blocks[:at]
 	if r.start == len(r.blocks) {
@@ -242,6 +243,7 @@ func (r *ready) dropBlock(i int) {
 		if b.entries[j].msg != nil {
 			r.live--
 			r.bytes -= int64(b.entries[j].size)
+			r.ram -= int64(b.entries[j].msg.Size())
 		}
 	}
 	if b.counted {

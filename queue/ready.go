@@ -145,6 +145,7 @@ type ready struct {
 
 	live  int   // entries
 	bytes int64 // of the bodies
+	ram   int64 // that the messages take in memory
 
 	left []Range // copies of what has been in blocks that are gone
 }
@@ -168,6 +169,7 @@ func (r *ready) push(e entry) {
 	b.live++
 	r.live++
 	r.bytes += int64(e.size)
+	r.ram += int64(e.msg.Size())
 }
 
 // full tells that nothing can be added to a block: there is no room, or a copy of what is
@@ -212,6 +214,7 @@ func (r *ready) pop() {
 	b := r.blocks[r.start]
 	r.live--
 	r.bytes -= int64(b.entries[b.lo].size)
+	r.ram -= int64(b.entries[b.lo].msg.Size())
 	b.entries[b.lo] = entry{}
 	b.lo++
 	b.live--
@@ -263,6 +266,7 @@ func (r *ready) find(seq uint64) (*block, *entry) {
 // removeAt takes an entry that find returned out of the middle. Its number stays, so
 // that find can go on searching.
 func (r *ready) removeAt(b *block, e *entry) {
+	r.ram -= int64(e.msg.Size())
 	e.msg = nil
 	b.live--
 	r.live--
@@ -300,6 +304,34 @@ func (r *ready) leave(b *block) {
 	if b.spill != spillNone {
 		r.left = append(r.left, Range{First: b.first, Last: b.last})
 	}
+}
+
+// ranges appends the sequence numbers in the list.
+func (r *ready) ranges(dst []Range) []Range {
+	for _, b := range r.blocks[r.start:] {
+		if b.live == 0 {
+			continue
+		}
+		if first, last := b.entries[b.lo].seq, b.entries[b.hi-1].seq; b.live == b.hi-b.lo && last-first+1 == uint64(b.live) {
+			dst = appendRange(dst, Range{First: first, Last: last})
+			continue
+		}
+		for i := b.lo; i < b.hi; i++ {
+			if e := &b.entries[i]; e.msg != nil {
+				dst = appendRange(dst, Range{First: e.seq, Last: e.seq})
+			}
+		}
+	}
+	return dst
+}
+
+// appendRange adds a range behind the others.
+func appendRange(dst []Range, r Range) []Range {
+	if n := len(dst); n > 0 && dst[n-1].Last+1 == r.First {
+		dst[n-1].Last = r.Last
+		return dst
+	}
+	return append(dst, r)
 }
 
 // returned is a heap of messages that came back, smallest sequence number first. They
