@@ -107,7 +107,7 @@ func (c *committer) waiting() (urgent, acks, cutting, closing bool) {
 // urgent tells whether there is anything but acknowledgement state. s.mu is held.
 func (c *committer) urgent() bool {
 	s := c.s
-	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects)+len(s.cuts) > 0 || s.moves != nil || s.reclaim.Load()
+	return len(c.left)+len(s.enlisted)+len(s.barriers)+len(s.units)+len(s.drops)+len(s.suspects)+len(s.cuts) > 0 || s.moves != nil || s.reclaim.Load() || s.owed.Load()
 }
 
 // commit writes one group and answers those who waited for it. Once the store has failed
@@ -181,6 +181,7 @@ func (c *committer) takeTopology(g *group) {
 		g.moves = append(g.moves, w.moves.moves...)
 		g.bury = len(g.moves) == 0
 	}
+	g.bury = s.owed.Swap(false) || g.bury
 }
 
 // suspectsPerGroup is how many of the sweep's keys one group looks at.
@@ -301,6 +302,9 @@ func (c *committer) write(g *group) error {
 	st.commitNanos.Add(int64(time.Since(start)))
 	if err != nil {
 		return err
+	}
+	if d, ok := c.s.backend.(*disk); ok && d.owed {
+		c.s.owed.Store(true)
 	}
 	// A failure that was heard of while the group was written counts, whatever Commit said.
 	if err := c.s.Err(); err != nil {

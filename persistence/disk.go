@@ -46,7 +46,10 @@ type disk struct {
 	encoder  encoder
 	splitter splitter
 	fresh    []*chunkKey // of the last group
-	tx       transaction
+
+	tombstones int  // at most in one group
+	owed       bool // there are more
+	tx         transaction
 
 	paddingOwed int64
 	paddingSlot uint8

@@ -80,6 +80,7 @@ func (d *disk) write(g *group) error {
 	defer d.tx.reset()
 	defer d.encoder.forget()
 	defer d.splitter.forget()
+	d.owed = false
 	tombstones := d.beginGroup()
 	if err := d.writeUnits(g, false); err != nil {
 		return err
@@ -114,7 +115,7 @@ func (d *disk) write(g *group) error {
 	if err := d.writeMoves(g.moves); err != nil {
 		return err
 	}
-	tombstones = append(tombstones, d.newlyDead(g.batch.Group)...)
+	tombstones = append(tombstones, d.newlyDead(g.batch.Group, d.tombstones-len(tombstones))...)
 	for _, r := range tombstones {
 		if err := d.tx.unit(d.recordDeletes(r)); err != nil {
 			return err
@@ -166,26 +167,33 @@ func (d *disk) beginGroup() (tombstones []*stored) {
 	defer d.index.mu.Unlock()
 	d.forgetFresh()
 	d.tx.keep.journalFloor = d.index.floor(d.group + 1)
-	tombstones, d.index.dead = d.index.dead, nil
+	n := min(len(d.index.dead), d.tombstones)
+	tombstones, d.index.dead = d.index.dead[:n:n], d.index.dead[n:]
 	return tombstones
 }
 
 // newlyDead takes the records that died in this write, but for those that were only
-// written by it: their turn is the next, so that no transaction sets and deletes a key.
-func (d *disk) newlyDead(first uint64) []*stored {
+// written by it: their turn is the next, so that no transaction sets and deletes a key. It
+// takes no more than room of them; the others are owed.
+func (d *disk) newlyDead(first uint64, room int) []*stored {
 	d.index.mu.Lock()
 	defer d.index.mu.Unlock()
 	var now, later []*stored
 	for _, r := range d.index.dead {
-		if r.group < first {
+		if r.group < first && len(now) < room {
 			now = append(now, r)
 		} else {
 			later = append(later, r)
+			d.owed = d.owed || r.group < first
 		}
 	}
 	d.index.dead = later
 	return now
 }
+
+// tombstonesPerGroup is how many records one group deletes. A queue that is deleted may
+// leave very many, and nobody shall wait for their tombstones.
+const tombstonesPerGroup = 4096
 
 // maxRecordBytes is how much goes into one journal record. Only a barrier collects more
 // than groupBytes; the parts of a record are then one transaction each.

@@ -55,6 +55,7 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 		log:           &badgerLog{log: o.Logger},
 		zero:          o.Logger,
 		valueLogFile:  valueLogFileSize,
+		tombstones:    tombstonesPerGroup,
 		padEvery:      paddingInterval,
 		onProblem:     o.onProblem,
 		repair:        o.repair,

@@ -76,3 +76,28 @@ func TestRoomOfAPurgeComesBack(t *testing.T) {
 	}
 	t.Errorf("got %d bytes on disk of %d before", onDisk(t, dir), full)
 }
+
+// A queue that is deleted may leave very many records; they are deleted a group at a time,
+// without anybody asking.
+func TestRecordsOfADeletedQueueAreDeletedInSeveralGroups(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.backend.(*disk).tombstones = 3
+	s.Start()
+	q := declare(t, s, 1, "q")
+	for _, m := range msgs(t, 20, 10) {
+		q.put(m)
+		flush(t, s, q)
+	}
+	before := s.Stats().Groups
+	s.Drop(1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Stats().Groups - before; got < 7 {
+		t.Errorf("got %d groups for 20 records, want at least 7", got)
+	}
+	s = open(t, s.backend.(*disk).dir)
+	if got := len(keys(t, s, keyJournal)); got != 0 {
+		t.Errorf("got %d records left", got)
+	}
+}

@@ -96,6 +96,7 @@ type Store struct {
 	spills  *spills
 	reclaim atomic.Bool    // room is to be given back
 	backups sync.WaitGroup // the one under way
+	owed    atomic.Bool    // there are records to delete still
 
 	c committer // belongs to the committer's goroutine
 }
