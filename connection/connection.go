@@ -338,6 +338,9 @@ func (c *Connection) release() {
 		return
 	}
 	c.released = true
+	for _, ch := range c.channels {
+		ch.silence()
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.channels)) {
 		c.channels[id].stop()
 	}
