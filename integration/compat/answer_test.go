@@ -14,6 +14,8 @@ import (
 var namesMade = regexp.MustCompile(`amq\.(gen-|ctag-|rabbitmq\.reply-to\.)[A-Za-z0-9_.=+/-]+`)
 
 var (
+	octetDump  = regexp.MustCompile(`octets = <<.*?>>`)
+	wrapped    = regexp.MustCompile(`,\\n +`)
 	deathTime  = regexp.MustCompile(`time=T:\d+`)
 	aName      = regexp.MustCompile(`(amq\.(?:gen-|ctag-|rabbitmq\.reply-to\.))\((\d+)\)`)
 	properties = regexp.MustCompile(`\b(cluster_name|copyright|information|platform|version|product_name|product_version)=S:"[^"]*"`)
@@ -25,6 +27,8 @@ func (s *side) mask(text string) string {
 		prefix := namesMade.FindStringSubmatch(made)[1]
 		return fmt.Sprintf("amq.%s(%d)", prefix, slices.Index(s.names, made)+1)
 	})
+	// How octets are written in an error text is Erlang's business (W-10).
+	text = wrapped.ReplaceAllString(octetDump.ReplaceAllString(text, "octets = <<…>>"), ",")
 	text = deathTime.ReplaceAllString(text, "time=T:(now)")
 	return properties.ReplaceAllString(text, "$1=S:(its own)")
 }

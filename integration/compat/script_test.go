@@ -17,7 +17,7 @@ import (
 //	a 1 basic.publish routing_key=q body=hi delivery_mode=2
 //	a header 1 size=2 flags=8000 …  a sends a content header by itself, or a body 1 "text"
 //	a raw "AMQP" 0102               a sends octets, as text or hexadecimal
-//	a hears 2                       a waits for so many frames more
+//	a hears [1s]                    a waits for a frame, or for so long
 //	a ends                          a waits until the server has closed the connection
 //	a drops                         a closes the socket without a word
 //	try queue.declare queue=q       on a channel of its own, which is closed again
@@ -26,6 +26,7 @@ import (
 //
 // A step ends when everything it leads to has come: the reply to a synchronous method, the
 // confirms of what was published, and whatever a channel.flow on each channel has let pass.
+// After the last step the clients leave, and what they hear until then is a step called end.
 // A line that begins with + does not wait for that; the next one does.
 //
 // Fields are written as amqp.Frame.String writes them, with what is zero left out. Names

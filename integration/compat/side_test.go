@@ -42,6 +42,7 @@ type conn struct {
 // channel is what a client knows about a channel of its own.
 type channel struct {
 	open       bool
+	dead       bool   // the server has closed it
 	flows      []bool // channel.flow that were not answered, true for those of a barrier
 	replies    []string
 	confirming bool
@@ -171,8 +172,10 @@ func (s *side) takeMethod(k *conn, h *heard) bool {
 	case *amqp.ConnectionClose, *amqp.ConnectionCloseOk:
 		k.running, k.ending = false, true
 	case *amqp.ChannelOpenOk:
-		*ch = channel{open: true, unsettled: make(map[uint64]bool)}
-	case *amqp.ChannelClose, *amqp.ChannelCloseOk:
+		*ch = channel{open: true, replies: ch.replies, unsettled: make(map[uint64]bool)}
+	case *amqp.ChannelClose:
+		ch.open, ch.dead = false, true
+	case *amqp.ChannelCloseOk:
 		ch.open = false
 	case *amqp.ConfirmSelectOk:
 		ch.confirming = true
@@ -281,14 +284,14 @@ func (s *side) run(line string, goesOn bool) error {
 		k.send(b)
 		return err
 	case "hears":
-		n, before := 1, k.heard
+		limit, before := patience, k.heard
 		if len(w) > 2 {
 			var err error
-			if n, err = strconv.Atoi(w[2]); err != nil {
+			if limit, err = time.ParseDuration(w[2]); err != nil {
 				return err
 			}
 		}
-		s.until(patience, func() bool { return k.heard >= before+n || k.ended })
+		s.until(limit, func() bool { return k.heard > before || k.ended })
 		return nil
 	case "ends":
 		if !s.until(2*patience, func() bool { return k.ended }) {
@@ -348,8 +351,13 @@ func (s *side) method(k *conn, channel, name string, args []string, goesOn bool)
 	case *amqp.ConnectionClose:
 		defer func() { k.running, k.ending = false, true }()
 	}
+	// A channel that the server has closed answers nothing but close and open.
+	deaf := ch.dead && id != 0
+	if _, again := say.method.(*amqp.ChannelOpen); again {
+		deaf = false
+	}
 	k.send(say.frames)
-	if want := reply(say.method); want != nil && !goesOn {
+	if want := reply(say.method); want != nil && !goesOn && !deaf && !(k.ending && id != 0) {
 		s.until(patience, func() bool {
 			for _, r := range ch.replies[before:] {
 				if contains(want, r) || r == "channel.close" {
@@ -600,8 +608,9 @@ func (s *side) await(queue string, wants []string) error {
 	}
 }
 
-// finish ends all connections in good order, so that what is theirs is gone.
-func (s *side) finish() {
+// leave closes all connections in good order, so that what is theirs is gone. Whatever
+// was still on its way is heard before.
+func (s *side) leave() {
 	for _, name := range s.order {
 		k := s.conns[name]
 		switch {
@@ -609,10 +618,18 @@ func (s *side) finish() {
 		case k.running:
 			k.send(amqp.AppendMethod(nil, 0, &amqp.ConnectionClose{ReplyCode: 200}))
 			s.until(patience, func() bool { return k.ended || k.channel(0).closed() })
+			k.running, k.ending = false, true
 		case k.ending:
 			k.send(amqp.AppendMethod(nil, 0, &amqp.ConnectionCloseOk{}))
 		}
-		k.socket.Close()
+	}
+}
+
+// finish ends what is left of the connections.
+func (s *side) finish() {
+	s.leave()
+	for _, name := range s.order {
+		s.conns[name].socket.Close()
 	}
 	// The readers end, and may have something to say before.
 	for _, name := range s.order {
