@@ -25,7 +25,6 @@ type side struct {
 	events chan event
 	step   []heard  // since the step began
 	names  []string // made by the server, in the order they came up
-	tries  int
 }
 
 // conn is a client's connection, seen from the goroutine that holds the conversation.
@@ -65,7 +64,6 @@ type heard struct {
 	frame   amqp.Frame
 	text    string // in the place of a frame
 	settled []uint64
-	barrier bool
 }
 
 func newSide(name, addr string) *side {
