@@ -110,14 +110,8 @@ func (d *decoder) name() string {
 	return string(v)
 }
 
-// borrowedName is name without the copy: the string aliases the input.
-func (d *decoder) borrowedName() string {
-	v := d.skipShortstr()
-	if !validName(v) {
-		d.failed(malformedName)
-	}
-	return borrow(v)
-}
+// borrowedShortstr is shortstr without the copy: the string aliases the input.
+func (d *decoder) borrowedShortstr() string { return borrow(d.skipShortstr()) }
 
 // validName reports whether b is UTF-8. Names are nearly always short and ASCII, which is
 // seen eight octets at a time, the last eight again where they do not come out even.

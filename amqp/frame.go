@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strconv"
 )
 
@@ -79,7 +80,7 @@ func (f *Frame) check() error {
 		switch {
 		case len(f.Payload) != 0:
 		case f.Channel != 0:
-			return UnexpectedFrame("type %d, all octets = <<>>", f.Type).OnNone()
+			return f.Unexpected()
 		default:
 			return nil
 		}
@@ -89,12 +90,22 @@ func (f *Frame) check() error {
 
 // broken is the error for a frame that cannot be read, in the words RabbitMQ has for it.
 func (f *Frame) broken(why string) *Error {
-	const snippet = 16
+	return FrameError("%s: %s", f.snippet(), why).OnNone()
+}
+
+// Unexpected is the hard 505 for a frame that has no place where it came, in the words
+// RabbitMQ has for it: a heartbeat on a channel (W-12), a frame of a channel before the
+// connection is open (W-27).
+func (f *Frame) Unexpected() *Error { return UnexpectedFrame("%s", f.snippet()).OnNone() }
+
+// snippet describes a frame by its type and the beginning of its payload.
+func (f *Frame) snippet() string {
+	const most = 16
 	which, octets := "all", f.Payload
-	if len(octets) > snippet {
-		which, octets = "first 16", octets[:snippet]
+	if len(octets) > most {
+		which, octets = "first 16", octets[:most]
 	}
-	return FrameError("type %d, %s octets = %s: %s", f.Type, which, dump(octets, snippet), why).OnNone()
+	return fmt.Sprintf("type %d, %s octets = %s", f.Type, which, dump(octets, most))
 }
 
 // MethodID returns the ids of a method frame that ParseFrame returned. The arguments

@@ -107,7 +107,7 @@ func TestMissingOrSurplusOctetsAreAFrameErrorOnTheMethod(t *testing.T) {
 	})
 }
 
-// W-28: every name is checked, and nothing is to blame.
+// W-28: names are checked, and nothing is to blame.
 func TestANameThatIsNotUTF8IsRefused(t *testing.T) {
 	f := func(m Method) {
 		t.Helper()
@@ -131,12 +131,20 @@ func TestANameThatIsNotUTF8IsRefused(t *testing.T) {
 			}
 		}
 	}
-	f(&BasicPublish{})
 	f(&QueueDeclare{})
 	f(&QueueBind{})
 	f(&ExchangeDeclare{})
 	f(&BasicConsume{})
 	f(&ConnectionOpen{})
+}
+
+// W-28: a publish is the exception, as it is in RabbitMQ.
+func TestAPublishedRoutingKeyNeedNotBeUTF8(t *testing.T) {
+	sent := BasicPublish{Exchange: "caf\xe9", RoutingKey: "\xff"}
+	var m BasicPublish
+	if err := m.Decode(sent.Append(nil)[4:]); err != nil || m != sent {
+		t.Errorf("got %+v, err=%v", m, err)
+	}
 }
 
 func TestALongStringIsOpaque(t *testing.T) {

@@ -1623,6 +1623,7 @@ func (m *BasicCancelOk) Append(dst []byte) []byte {
 // BasicPublish is basic.publish (60.40), sent by the client and followed by content.
 //
 // Its strings alias the bytes it was decoded from and are valid until those are reused.
+// They need not be UTF-8 (W-28).
 type BasicPublish struct {
 	Exchange   string
 	RoutingKey string
@@ -1640,8 +1641,8 @@ func (m *BasicPublish) Name() string { return "basic.publish" }
 func (m *BasicPublish) Decode(b []byte) error {
 	d := decoder{b: b}
 	d.short()
-	m.Exchange = d.borrowedName()
-	m.RoutingKey = d.borrowedName()
+	m.Exchange = d.borrowedShortstr()
+	m.RoutingKey = d.borrowedShortstr()
 	bits := d.octet()
 	m.Mandatory = bits&1 != 0
 	m.Immediate = bits&2 != 0

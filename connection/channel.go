@@ -27,6 +27,7 @@ type Channel struct {
 	replyTo    *consumer // the consumer of direct reply-to
 	inBatch    bool      // is among Connection.confirmed
 	publisher  bool      // has published
+	left       bool      // stop was called
 
 	mu        sync.Mutex // guards the fields below
 	stopped   bool       // nothing is delivered, returned or confirmed any more (CH-13)
@@ -254,14 +255,22 @@ func (ch *Channel) flow(m *amqp.ChannelFlow) error {
 	return nil
 }
 
+// silence has the channel deliver nothing more. What others of its connection give back
+// when they stop is not for it: it would come back once more, and count as delivered.
+func (ch *Channel) silence() {
+	ch.mu.Lock()
+	ch.stopped = true
+	ch.mu.Unlock()
+}
+
 // stop ends everything the channel does: consumers are removed, what was not
 // acknowledged goes back to where it was (TX-6, CH-7), confirms are void.
 func (ch *Channel) stop() {
-	ch.mu.Lock()
-	if ch.stopped {
-		ch.mu.Unlock()
+	if ch.left {
 		return
 	}
+	ch.left = true
+	ch.mu.Lock()
 	ch.stopped = true
 	if ch.tx != nil {
 		ch.unacked.restore(ch.tx.takeSettled())

@@ -249,7 +249,7 @@ func (c *Connection) frame(f amqp.Frame) {
 	case c.state < opening: // a client that has not logged in is not told (W-27)
 		c.fallSilent(fmt.Errorf("frame of channel %d in connection state %v", f.Channel, c.state))
 	case c.state != running:
-		c.raise(nil, amqp.ChannelError("unexpected method in connection state %v", c.state).OnNone())
+		c.raise(nil, f.Unexpected())
 	default:
 		c.channelFrame(f)
 	}
@@ -338,6 +338,9 @@ func (c *Connection) release() {
 		return
 	}
 	c.released = true
+	for _, ch := range c.channels {
+		ch.silence()
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.channels)) {
 		c.channels[id].stop()
 	}

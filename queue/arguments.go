@@ -25,6 +25,9 @@ var arguments = []argument{
 	{name: "x-delivery-limit", check: deliveryLimit},
 	{name: "x-message-deduplication", check: deduplication},
 	{name: "x-consumer-timeout", check: integer(0, unlimited, func(*Options, int64) {})},
+	// How much of a quorum queue is held in memory is no longer up to its declaration.
+	{name: "x-max-in-memory-length", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
+	{name: "x-max-in-memory-bytes", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
 	{name: "x-max-age", only: streamOnly},
 	{name: "x-stream-max-segment-size-bytes", only: streamOnly},
 	{name: "x-stream-filter-size-bytes", only: streamOnly},

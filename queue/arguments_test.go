@@ -59,6 +59,10 @@ func TestArgumentsAreCheckedInRabbitMQsWords(t *testing.T) {
 	f(arg("x-max-priority", int64(256)), 406, invalid+"'x-max-priority'"+of+": {max_value_exceeded,256}")
 	f(quorum("x-max-priority", int64(5)), 406, invalid+"'x-max-priority'"+of+" of queue type rabbit_quorum_queue")
 	f(arg("x-single-active-consumer", "yes"), 406, invalid+"'x-single-active-consumer'"+of+": {unacceptable_type,longstr}")
+	//
+	f(quorum("x-max-in-memory-length", int64(0)), 0, "")
+	f(quorum("x-max-in-memory-bytes", int64(-1)), 406, invalid+"'x-max-in-memory-bytes'"+of+": {value_negative,-1}")
+	f(arg("x-max-in-memory-length", int64(1)), 406, invalid+"'x-max-in-memory-length'"+of+" of queue type rabbit_classic_queue")
 	//
 	f(arg("x-queue-type", "classic"), 0, "")
 	f(arg("x-queue-type", "stream"), 540, "NOT_IMPLEMENTED - queue type 'stream' is not supported: queue 'q' in vhost '/'")

@@ -7,7 +7,9 @@ import (
 )
 
 // borrowing is the one method whose strings alias the bytes it was decoded from: it is
-// decoded once per message, and its strings have been looked up before the next read.
+// decoded once per message, and its strings have been looked up before the next read. They
+// are the only names that need not be UTF-8: RabbitMQ does not check them, and there are
+// publishers whose routing keys are not (W-28).
 const borrowing = "BasicPublish"
 
 func writeMethods(b *bytes.Buffer, s *spec) {
@@ -44,6 +46,7 @@ func writeMethod(b *bytes.Buffer, c class, m method) {
 	fmt.Fprintf(b, "// %s is %s.%s (%d.%d), sent by %s%s.\n", name, c.Name, m.Name, c.Index, m.Index, sender(c, m), content(m))
 	if name == borrowing {
 		b.WriteString("//\n// Its strings alias the bytes it was decoded from and are valid until those are reused.\n")
+		b.WriteString("// They need not be UTF-8 (W-28).\n")
 	}
 	fmt.Fprintf(b, "type %s struct {\n", name)
 	for _, f := range m.Fields {
@@ -132,7 +135,7 @@ func writeDecode(b *bytes.Buffer, m method, borrow bool) {
 		case f.Reserved && f.Type == "longstr":
 			read = "skipLongstr"
 		case f.Type == "shortstr" && borrow:
-			read = "borrowedName"
+			read = "borrowedShortstr"
 		case f.Type == "shortstr":
 			read = "name"
 		}
