@@ -48,7 +48,7 @@ func tablesOf(dir string) ([]string, error) {
 	defer f.Close()
 	m, _, err := badger.ReplayManifestFile(f, externalMagic, badger.DefaultOptions(dir))
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest: %w", err)
+		return nil, fmt.Errorf("read the manifest: %w", whoWrote(err))
 	}
 	var names []string
 	for id := range m.Tables {
