@@ -287,6 +287,9 @@ func (b *fakeBroker) declare(t *testing.T, c *fakeClient, m amqp.Method) amqp.Me
 		delete(b.exchanges, m.Exchange)
 		return &amqp.ExchangeDeleteOk{}
 	case *amqp.QueueDeclare:
+		if q := b.queues[m.Queue]; m.Passive && q != nil {
+			return &amqp.QueueDeclareOk{Queue: m.Queue, MessageCount: uint32(len(q.ready))}
+		}
 		b.queues[m.Queue] = &fakeQueue{durable: m.Durable}
 		return &amqp.QueueDeclareOk{Queue: m.Queue}
 	case *amqp.QueueBind:

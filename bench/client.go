@@ -270,3 +270,12 @@ func unasked(payload []byte) error {
 	}
 	return nil
 }
+
+// countQueue asks how many messages are ready in a queue that is there.
+func (c *conn) countQueue(name string) (int64, error) {
+	var ok amqp.QueueDeclareOk
+	if err := c.call(&amqp.QueueDeclare{Queue: name, Passive: true}, &ok); err != nil {
+		return 0, err
+	}
+	return int64(ok.MessageCount), nil
+}

@@ -22,7 +22,10 @@ func Command(ctx context.Context, name string, args []string, out, progress io.W
 	if len(args) > 0 && args[0] == "compare" {
 		return compareCommand(ctx, name, args[1:], out, progress)
 	}
-	c := newCommand(name+" [flags] SCENARIO...\n  "+name+" compare [flags] SCENARIO...", "Runs scenarios against a broker, S1a if none is named.", progress)
+	if len(args) > 0 && args[0] == "idle" {
+		return idleCommand(ctx, name, args[1:], out, progress)
+	}
+	c := newCommand(name+" [flags] SCENARIO...\n  "+name+" compare [flags] SCENARIO...\n  "+name+" idle [flags]", "Runs scenarios against a broker, S1a if none is named.", progress)
 	list := c.flags.Bool("list", false, "list the scenarios and do nothing")
 	c.flags.StringVar(&c.options.URI, "uri", "amqp://guest:guest@localhost:5672/", "the broker")
 	c.flags.IntVar(&c.options.BrokerPID, "broker-pid", 0, "its process on this machine, to report processor time and memory of")
@@ -93,7 +96,7 @@ func compareCommand(ctx context.Context, name string, args []string, out, progre
 	return nil
 }
 
-// command is what both forms of the command line have in common.
+// command is what the forms of the command line have in common.
 type command struct {
 	flags   *pflag.FlagSet
 	options Options
@@ -102,7 +105,8 @@ type command struct {
 	changes []func(s *Scenario) // from given, where the flag was
 }
 
-func newCommand(usage, what string, progress io.Writer) *command {
+// newFlags is a command with the flags that all forms have.
+func newFlags(usage, what string, progress io.Writer) *command {
 	c := &command{flags: pflag.NewFlagSet("bench", pflag.ContinueOnError)}
 	f := c.flags
 	f.SetOutput(progress)
@@ -111,8 +115,18 @@ func newCommand(usage, what string, progress io.Writer) *command {
 		// Nothing can be said about not being able to say something.
 		_, _ = fmt.Fprintf(progress, "%s\n\nUsage:\n  %s\n\nFlags:\n%s", what, usage, f.FlagUsages())
 	}
-	f.BoolVar(&c.json, "json", false, "print what came of it as JSON, an array with one for each scenario")
+	f.BoolVar(&c.json, "json", false, "print what came of it as JSON, of scenarios an array with one for each")
+	return c
+}
+
+func newCommand(usage, what string, progress io.Writer) *command {
+	c := newFlags(usage, what, progress)
+	f := c.flags
 	f.StringVar(&c.options.DiskDir, "disk", "", "a directory on the broker's disk, to compare confirms with a bare append and sync")
+	f.StringVar(&c.options.DataDir, "data-dir", "", "the broker's data directory on this machine, to report the room it takes")
+	f.Int64Var(&c.options.DataLimit, "data-limit", 0, "bytes it may take at most; 0 is no limit")
+	f.StringVar(&c.options.Only, "only", "", "of a scenario with a backlog, \"fill\" or \"drain\" and leave the other to another run")
+	f.StringVar(&c.options.Name, "name", "", "what names of queues begin with; to drain what another run has filled")
 	f.DurationVar(&c.options.Duration, "duration", 10*time.Second, "how long to publish")
 	f.IntVar(&c.options.Messages, "messages", 0, "how many to publish at most; 0 is no limit")
 	f.DurationVar(&c.options.Warmup, "warmup", 0, "how much of the duration to leave out of rates and costs")
@@ -125,6 +139,7 @@ func newCommand(usage, what string, progress io.Writer) *command {
 	c.change("size", "bytes of a message's body", func(s *Scenario) *int { return &s.BodyBytes })
 	c.change("window", "messages a producer has unconfirmed at most; 0 is no confirms", func(s *Scenario) *int { return &s.Window })
 	c.change("in-flight", "messages published but not delivered at most", func(s *Scenario) *int { return &s.InFlight })
+	c.change("total", "messages to publish however long it takes, told in ten parts; 0 is by duration", func(s *Scenario) *int { return &s.Messages })
 	c.change("backlog", "messages published before anything is consumed; 0 is none", func(s *Scenario) *int { return &s.Backlog })
 	c.change("rate", "messages a second; 0 is as fast as it goes", func(s *Scenario) *int { return &s.Rate })
 	c.change("ack-every", "acknowledge every so many; 0 is without acknowledgements", func(s *Scenario) *int { return &s.AckEvery })

@@ -47,6 +47,8 @@ type counts struct {
 	misrouted  int64 // should not have come to this queue
 	damaged    int64 // not of this run, or not of its size
 	bodyBytes  int64
+
+	first, last uint64 // sequence numbers, of what came first and last
 }
 
 // setUp starts consuming. Deliveries may be in the buffer when it returns.
@@ -144,6 +146,10 @@ func (c *consumer) message(bodyBytes uint64, start []byte) {
 			return
 		}
 	}
+	if n.distinct == 0 {
+		n.first = s.sequence
+	}
+	n.last = s.sequence
 	n.distinct++
 	if c.timed && s.sent != 0 {
 		if c.now == 0 {

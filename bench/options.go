@@ -14,6 +14,17 @@ type Options struct {
 	// DiskDir is a directory on the disk the broker uses, to be probed before the run; ""
 	// for none. See ProbeDisk.
 	DiskDir string
+	// DataDir is the directory in which the broker keeps its data, if it is on this machine and
+	// the size of it is wanted; "" for none.
+	DataDir string
+	// DataLimit is how many bytes may be in DataDir at most: more is a fault. 0 is no limit.
+	DataLimit int64
+
+	// Only is "fill", to leave a backlog where it is, "drain", to take what a run with "fill"
+	// left, or "" for both. The two have to agree in Name and in the number of messages.
+	Only string
+	// Name is what the names of queues and exchanges begin with; "" is one that nobody has.
+	Name string
 
 	Duration time.Duration // how long is published; default 10 s
 	Messages int           // how many at most, over all producers; 0 is as many as it comes to
@@ -48,8 +59,14 @@ func (o Options) validate() error {
 		return errors.New("a duration is negative")
 	case o.Warmup >= o.Duration:
 		return fmt.Errorf("a warm-up of %v leaves nothing of %v", o.Warmup, o.Duration)
-	case o.Messages < 0, o.BatchBytes < 0, o.BrokerPID < 0:
+	case o.Messages < 0, o.BatchBytes < 0, o.BrokerPID < 0, o.DataLimit < 0:
 		return errors.New("a number is negative")
+	case o.Only != "" && o.Only != onlyFill && o.Only != onlyDrain:
+		return fmt.Errorf("a run cannot be %q only", o.Only)
+	case o.Only != "" && o.Name == "":
+		return errors.New("a run that is parted needs a name")
+	case o.DataLimit > 0 && o.DataDir == "":
+		return errors.New("a limit of the data needs its directory")
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // producer publishes on a connection of its own. With confirms, its one goroutine writes
 // what the window has room for and then reads what has been confirmed.
 type producer struct {
-	*conn
+	*conn    // nil when another run has published
 	run      *run
 	ring     *ring
 	window   *window // nil without confirms

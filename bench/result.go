@@ -43,8 +43,24 @@ type Result struct {
 	// it, but for PublishRate.
 	Fill *Cost `json:"fill,omitempty"`
 
+	// Found is how many messages a drain found in the queues, before it took any.
+	Found int64 `json:"found,omitempty"`
+	// First and Last are the places in their stream of the messages that came first and last,
+	// from 0. They are told of a backlog of one stream that one consumer takes.
+	First *uint64 `json:"first,omitempty"`
+	Last  *uint64 `json:"last,omitempty"`
+	// Parts are those of a run of a known number of messages, with Options.BrokerPID or
+	// Options.DataDir. There are ten, or fewer of a run that is over in no time.
+	Parts []Part `json:"parts,omitempty"`
+	// DataTrend is how many bytes more there are on disk for each byte published, by a line
+	// through all samples but those of the first part.
+	DataTrend float64 `json:"data_trend,omitempty"`
+
 	Broker    *Cost `json:"broker,omitempty"` // with Options.BrokerPID
 	Generator *Cost `json:"generator,omitempty"`
+
+	dataLimit int64
+	drained   bool // by this run, and filled by another
 }
 
 // Cost is what the operating system counted for a process.
@@ -56,6 +72,8 @@ type Cost struct {
 	RSSBytes     int64 `json:"rss_bytes"`      // at the end
 	RSSAnonBytes int64 `json:"rss_anon_bytes"` // at the end
 	RSSPeakBytes int64 `json:"rss_peak_bytes"` // since the process started
+	// RSSAnonPeakBytes is the most of ten samples a second in the run.
+	RSSAnonPeakBytes int64 `json:"rss_anon_peak_bytes"`
 
 	// DiskPerPayload is how many bytes it had written to disk for each of a body
 	// published; -1 where that is not told.
@@ -64,7 +82,7 @@ type Cost struct {
 
 // result puts together what producers and consumers have counted.
 func (r *run) result() Result {
-	res := Result{Scenario: r.scenario, URI: r.where.redacted(), Disk: r.disk}
+	res := Result{Scenario: r.scenario, URI: r.where.redacted(), Disk: r.disk, drained: r.options.Only == onlyDrain}
 	confirm, endToEnd := newLatency(), newLatency()
 	for _, p := range r.producers {
 		res.Published += p.published.Load()
@@ -86,15 +104,27 @@ func (r *run) result() Result {
 		res.Damaged += c.counts.damaged
 		endToEnd.add(c.latency)
 	}
+	if r.scenario.Backlog > 0 && len(r.consumers) == 1 && len(r.plan.streams) == 1 && r.consumers[0].counts.distinct > 0 {
+		n := r.consumers[0].counts
+		res.First, res.Last = &n.first, &n.last
+	}
 	res.Lost = max(0, res.Lost) // without stamps, what came twice is not told apart
 	res.Confirm, res.EndToEnd = confirm.summary(), endToEnd.summary()
 
 	if r.scenario.Backlog > 0 {
-		res.PublishRate = rate(r.full.published, r.full.at)
-		if r.options.BrokerPID != 0 {
+		if !res.drained {
+			res.PublishRate = rate(r.full.published, r.full.at)
+		}
+		if r.options.BrokerPID != 0 && !res.drained {
 			res.Fill = newCost(r.mark.broker, r.full.broker, r.full.published, r.full.published*int64(r.scenario.BodyBytes))
 		}
 		r.mark = r.full
+	}
+	if r.options.Only == onlyFill {
+		res.Lost = 0 // that is for the drain to tell
+		res.Fill.peaked(r.sampler.peak)
+		res.Seconds = r.full.at.Seconds()
+		return res
 	}
 	span := r.last.at - r.mark.at
 	published, received := r.last.published-r.mark.published, r.last.received-r.mark.received
@@ -105,11 +135,20 @@ func (r *run) result() Result {
 	payload := published * int64(r.scenario.BodyBytes)
 	if r.options.BrokerPID != 0 {
 		res.Broker = newCost(r.mark.broker, r.last.broker, received, payload)
+		res.Broker.peaked(r.sampler.peak)
 	}
+	res.Found, res.Parts, res.DataTrend = r.found, r.sampler.parts, r.sampler.trend.slope()
+	res.dataLimit = r.options.DataLimit
 	if runtime.GOOS == "linux" {
 		res.Generator = newCost(r.mark.own, r.last.own, received, payload)
 	}
 	return res
+}
+
+func (c *Cost) peaked(rssAnon int64) {
+	if c != nil {
+		c.RSSAnonPeakBytes = max(rssAnon, c.RSSAnonBytes)
+	}
 }
 
 // rate is n in d as so many a second, 0 for no time at all.
@@ -150,8 +189,14 @@ func (r Result) Faults() []string {
 	add(r.Nacked, "refused")
 	add(r.Unasked, "confirms of nothing")
 	add(r.Left, "left in the queues")
-	if r.Scenario.Window > 0 {
+	if r.Scenario.Window > 0 && !r.drained {
 		add(r.Published-r.Confirmed-r.Nacked, "never confirmed")
+	}
+	if r.drained {
+		add(r.Published-r.Found, "not found before the drain")
+	}
+	if n := r.mostData(); r.dataLimit > 0 && n > r.dataLimit {
+		faults = append(faults, fmt.Sprintf("%.0f MiB on disk, more than %.0f", mib(n), mib(r.dataLimit)))
 	}
 	return faults
 }
@@ -171,11 +216,18 @@ func (r Result) WriteTable(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "%s  %s\n", r.Scenario.Name, r.Scenario.Title)
 	row("broker", "%s, %.1f s", r.URI, r.Seconds)
-	row("published", "%d, %.0f/s", r.Published, r.PublishRate)
-	if r.Scenario.Window > 0 {
-		row("confirmed", "%d", r.Confirmed)
+	if r.drained {
+		row("found", "%d of %d", r.Found, r.Published)
+	} else {
+		row("published", "%d, %.0f/s", r.Published, r.PublishRate)
+		if r.Scenario.Window > 0 {
+			row("confirmed", "%d", r.Confirmed)
+		}
 	}
 	row("received", "%d, %.0f/s", r.Received, r.ReceiveRate)
+	if r.First != nil {
+		row("in the queue", "the first was number %d, the last number %d", *r.First, *r.Last)
+	}
 	row("wrong", "%s", orNothing(r.Faults()))
 	r.Confirm.row("confirm", row)
 	r.EndToEnd.row("end to end", row)
@@ -186,6 +238,7 @@ func (r Result) WriteTable(w io.Writer) error {
 	r.Fill.row("fill", "published", row)
 	r.Broker.row("broker", "delivered", row)
 	r.Generator.row("generator", "delivered", row)
+	r.partRows(row)
 	return columns(w, 0, b.String())
 }
 
@@ -248,6 +301,9 @@ func (c *Cost) row(name, per string, row rowFunc) {
 	}
 	row(name+" CPU", "%.2f µs per %s message, user %v, system %v", c.CPUMicrosPerMessage, per, seconds(c.UserSeconds), seconds(c.SystemSeconds))
 	row(name+" memory", "RSS %.1f MiB, RssAnon %.1f MiB, most %.1f MiB", mib(c.RSSBytes), mib(c.RSSAnonBytes), mib(c.RSSPeakBytes))
+	if c.RSSAnonPeakBytes > 0 {
+		row(name+" memory in the run", "RssAnon %.1f MiB at most", mib(c.RSSAnonPeakBytes))
+	}
 	if c.DiskPerPayload > 0 {
 		row(name+" disk", "%.2f bytes written per payload byte", c.DiskPerPayload)
 	}

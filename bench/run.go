@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // far as it goes.
 func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) {
 	o = o.withDefaults()
-	if err := errors.Join(s.validate(), o.validate()); err != nil {
+	if err := errors.Join(s.validate(), o.validate(), parted(s, o)); err != nil {
 		return Result{}, fmt.Errorf("scenario %s: %w", s.Name, err)
 	}
 	where, err := parseURI(o.URI)
@@ -36,11 +37,14 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 		}
 	}
 	defer func() {
+		if o.Only == onlyFill && err == nil {
+			return // it is for a run that drains
+		}
 		left, cleanErr := r.deleteAll(ctx)
 		result.Left = left
 		err = errors.Join(err, cleanErr)
 	}()
-	if err := r.declareAll(ctx); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return Result{}, err
 	}
 	if s.Backlog == 0 {
@@ -78,6 +82,8 @@ type run struct {
 
 	mark, last snapshot
 	full       snapshot // when a backlog was complete
+	found      int64    // messages that a drain found in the queues
+	sampler    sampler
 }
 
 // snapshot is how far things are at a time.
@@ -89,7 +95,13 @@ type snapshot struct {
 
 func newRun(s Scenario, o Options, where address) *run {
 	r := &run{scenario: s, options: o, where: where, id: rand.Uint32(), bodyBytes: uint64(s.BodyBytes)}
-	r.plan = newPlan(s, fmt.Sprintf("leveret-bench.%08x", r.id))
+	name := o.Name
+	if name == "" {
+		name = fmt.Sprintf("leveret-bench.%08x", r.id)
+	} else {
+		r.id = crc32.ChecksumIEEE([]byte(name)) // so that a drain knows what a fill has published
+	}
+	r.plan = newPlan(s, name)
 	for range r.plan.queues {
 		r.sinks = append(r.sinks, &sink{streams: make([]sequence, len(r.plan.streams))})
 	}
@@ -111,13 +123,15 @@ func (r *run) reaches(stream, queue int) bool {
 }
 
 // declareAll declares exchange, queues and bindings.
-func (r *run) declareAll(ctx context.Context) error {
+func (r *run) declareAll(ctx context.Context) error { return r.onConnection(ctx, r.declareOn) }
+
+// onConnection does something on a connection of its own.
+func (r *run) onConnection(ctx context.Context, f func(*conn) error) error {
 	c, err := dial(ctx, r.where)
 	if err != nil {
 		return err
 	}
-	err = r.declareOn(c)
-	return errors.Join(err, c.close())
+	return errors.Join(f(c), c.close())
 }
 
 func (r *run) declareOn(c *conn) error {
@@ -202,6 +216,10 @@ func (r *run) connectProducers(ctx context.Context) error {
 	fanOut := len(r.plan.streams[0]) // the same for all streams of a scenario
 	r.gate = newGate(max(s.InFlight, s.Backlog) * fanOut)
 	quotas := share(r.limit(), s.Producers)
+	if r.options.Only == onlyDrain {
+		r.suppose(quotas, fanOut)
+		return nil
+	}
 	for i, routes := range r.plan.routes {
 		conn, err := dial(ctx, r.where)
 		if err != nil {
@@ -231,8 +249,12 @@ func (r *run) connectProducers(ctx context.Context) error {
 
 // limit is how many messages are published at most, 0 for as many as it comes to.
 func (r *run) limit() int {
-	if r.scenario.Backlog == 0 || r.options.Messages != 0 && r.options.Messages < r.scenario.Backlog {
-		return r.options.Messages
+	n := r.options.Messages
+	if n == 0 {
+		n = r.scenario.Messages
+	}
+	if r.scenario.Backlog == 0 || n != 0 && n < r.scenario.Backlog {
+		return n
 	}
 	return r.scenario.Backlog
 }
@@ -263,7 +285,9 @@ func (r *run) disconnect() {
 func (r *run) conns() []*conn {
 	all := make([]*conn, 0, len(r.producers)+len(r.consumers))
 	for _, p := range r.producers {
-		all = append(all, p.conn)
+		if p.conn != nil {
+			all = append(all, p.conn)
+		}
 	}
 	for _, c := range r.consumers {
 		all = append(all, c.conn)
@@ -287,10 +311,14 @@ func (r *run) drive(ctx context.Context) error {
 	}
 	r.epoch = time.Now()
 	err := r.snap(&r.mark)
+	r.beginSampling()
 	for _, c := range r.consumers {
 		start(&others, c.consume)
 	}
 	for _, p := range r.producers {
+		if p.conn == nil {
+			continue
+		}
 		start(&publishing, p.publish)
 		if p.window == nil {
 			start(&others, p.watch)
@@ -300,14 +328,14 @@ func (r *run) drive(ctx context.Context) error {
 
 	if err == nil && r.scenario.Backlog > 0 {
 		err = r.supervise(ctx, published, failed, &r.full)
-		if err == nil {
+		if err == nil && r.options.Only != onlyFill {
 			err = r.connectConsumers(ctx)
 		}
 		for _, c := range r.consumers {
 			start(&others, c.consume)
 		}
 	}
-	if err == nil {
+	if err == nil && r.options.Only != onlyFill {
 		err = r.supervise(ctx, published, failed, &r.last)
 	}
 	r.stop.Store(true)
@@ -333,6 +361,9 @@ func (r *run) drive(ctx context.Context) error {
 		err = errors.Join(err, c.socket.SetDeadline(time.Now().Add(replyTimeout)), c.finish(), c.close())
 	}
 	for _, p := range r.producers {
+		if p.conn == nil {
+			continue
+		}
 		if p.window != nil && p.window.open > 0 {
 			err = errors.Join(err, p.socket.Close()) // what is half written cannot be followed by anything
 			continue
@@ -365,13 +396,16 @@ func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <
 		case <-tick.C:
 		}
 		now := r.elapsed()
+		if err := r.sampler.look(r, false); err != nil {
+			return err
+		}
 		if warming && now >= r.options.Warmup {
 			warming = false
 			if err := r.snap(&r.mark); err != nil {
 				return err
 			}
 		}
-		if now >= r.options.Duration && !r.stopping() {
+		if now >= r.options.Duration && !r.timeless() && !r.stopping() {
 			r.stop.Store(true)
 			r.gate.close()
 		}
@@ -381,7 +415,7 @@ func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <
 		}
 		switch {
 		case done && (p.missing == 0 || len(r.consumers) == 0):
-			return r.snap(s)
+			return errors.Join(r.sampler.look(r, len(r.consumers) > 0), r.snap(s))
 		case (p.usedUp || r.stopping()) && now-moved > r.options.DrainTimeout:
 			err := r.snap(s)
 			s.at = moved // the time spent waiting in vain says nothing

@@ -34,6 +34,9 @@ type Scenario struct {
 	// Backlog is how many messages are published before anything is consumed, if time and
 	// Options.Messages allow; 0 consumes from the start.
 	Backlog int `json:"backlog,omitempty"`
+	// Messages is how many are published however long it takes, and told in parts; 0 is as many
+	// as Options say. Options.Messages goes before it.
+	Messages int `json:"messages,omitempty"`
 	// Rate is how many messages a second are published over all producers; 0 is as fast
 	// as it goes. It goes without confirms.
 	Rate int `json:"rate,omitempty"`
@@ -86,6 +89,9 @@ func Scenarios() []Scenario {
 		named("S5", "transient 1 KiB, 5000 msg/s, end-to-end latency", transient, func(s *Scenario) {
 			s.Rate, s.Linger = 5000, 0
 		}),
+		named("churn", "persistent 1 KiB through a queue kept short, told in ten parts", durable, func(s *Scenario) {
+			s.Messages = 20_000_000_000 / kib
+		}),
 		named("S6", "persistent 1 KiB, a million in one queue, then drained", durable, func(s *Scenario) { s.Backlog = 1_000_000 }),
 	}
 }
@@ -119,6 +125,7 @@ func (s Scenario) validate() error {
 	least("window", s.Window, 0)
 	least("backlog", s.Backlog, 0)
 	least("rate", s.Rate, 0)
+	least("messages", s.Messages, 0)
 	least("ack every", s.AckEvery, 0)
 	least("prefetch", s.Prefetch, 0)
 	refuse(s.Prefetch > 65535, "prefetch: %d does not fit its 16 bits", s.Prefetch)

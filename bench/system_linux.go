@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -18,3 +19,11 @@ func sleep(d time.Duration) {
 // syncData waits until what was written to f is on the disk, and of the rest about f only
 // what is needed to read it.
 func syncData(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
+
+// allocated is the room a file takes on disk. One that is mapped larger than it is has holes.
+func allocated(info fs.FileInfo) int64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Blocks * 512
+	}
+	return info.Size()
+}

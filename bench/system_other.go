@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"io/fs"
 	"os"
 	"time"
 )
@@ -10,3 +11,5 @@ import (
 func sleep(d time.Duration) { time.Sleep(d) }
 
 func syncData(f *os.File) error { return f.Sync() }
+
+func allocated(info fs.FileInfo) int64 { return info.Size() }

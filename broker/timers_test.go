@@ -130,3 +130,31 @@ func TestTimersComeInOrder(t *testing.T) {
 		}
 	}
 }
+
+// wokenConsumer asks to be woken for everything it is given.
+type wokenConsumer struct {
+	consumer
+	woken int
+}
+
+func (c *wokenConsumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
+	out.Wakes.Add(c)
+	return c.consumer.Deliver(d, out)
+}
+
+func (c *wokenConsumer) Wake() { c.woken++ }
+
+// S-24: a tick ends with a flush, because nobody else will.
+func TestWhoIsGivenSomethingByATimerIsWoken(t *testing.T) {
+	n := newNode(t)
+	n.queue("q", deadLetter(""), deadLetterKey("dead"))
+	c := &wokenConsumer{}
+	if err := n.queue("dead").Consume(n.now, c, queue.ConsumeOptions{}, &n.out); err != nil {
+		t.Fatal(err)
+	}
+	n.publish("", "q", "m", amqp.Properties{Expiration: "10"})
+	n.b.Tick(n.now.Add(time.Second), &n.out)
+	if len(c.got) != 1 || c.woken != 1 {
+		t.Errorf("got %d messages and was woken %d times, want once for one", len(c.got), c.woken)
+	}
+}

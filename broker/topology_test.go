@@ -736,6 +736,7 @@ func TestBindingOfAPredecessorIsGarbage(t *testing.T) {
 	}
 }
 
+// S-5: of what goes in several units, the owner goes first.
 func TestQueueWithManyBindingsIsDeletedInSeveralUnits(t *testing.T) {
 	n := newNode(t)
 	n.queue("q")

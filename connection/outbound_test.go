@@ -180,3 +180,26 @@ func TestDeliveriesGoOnAfterTheClientHasRead(t *testing.T) {
 		t.Errorf("got %d messages after reading on, want %d", got, n)
 	}
 }
+
+// S-24: what consumers get because the client has read is told to the writer, which may
+// have nothing else to wake it.
+func TestRoomThatCameBackIsFlushed(t *testing.T) {
+	r := newRig(t)
+	k, from := r.open(1), r.open(1)
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+	k.send(frameOf(1, &amqp.BasicConsume{Queue: "q", NoAck: true}))
+	k.stopped = true
+	for range 30 {
+		from.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{}, string(make([]byte, 100<<10)), 131072))
+	}
+	k.out.Take(&k.batch)
+	if n, drained := k.out.Take(&k.batch); n != 0 || !drained {
+		t.Fatalf("%d bytes wait, drained is %v after everything was written", n, drained)
+	}
+	told := 0
+	k.out.signal = func() { told++ }
+	k.c.Drained(r.now)
+	if k.out.size() == 0 || told == 0 {
+		t.Errorf("the writer was told %d times of %d bytes", told, k.out.size())
+	}
+}

@@ -279,3 +279,18 @@ func TestMessageGoesFromPublisherToConsumer(t *testing.T) {
 		`ch=1 BODY "hi"`,
 	)
 }
+
+// S-13: what a client was told is gone from a durable queue does not come back by a crash.
+func TestPurgeIsOnDiskBeforeItIsAnswered(t *testing.T) {
+	r := newRig(t)
+	k := r.open(1)
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q", Durable: true}))
+	k.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{Flags: amqp.FlagDeliveryMode, DeliveryMode: 2}, "m", 4096))
+	k.frames()
+	r.held = true
+	k.send(frameOf(1, &amqp.QueuePurge{Queue: "q"}))
+	k.want()
+	r.held = false
+	r.settle()
+	k.want(`ch=1 queue.purge-ok{message_count=1}`)
+}

@@ -197,7 +197,7 @@ func TestDeclarationsGoWithTheGroupAndAnswerInOrder(t *testing.T) {
 }
 
 // A5: acknowledgement state goes with a commit that happens anyway, at most every 100 ms,
-// or alone after 100 ms.
+// or alone after 100 ms; it wakes nobody before (S-23).
 func TestAcknowledgementsWaitATenthOfASecondAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &slowBackend{}

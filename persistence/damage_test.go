@@ -315,7 +315,8 @@ func TestTruncatedTableIsRefusedAndNamed(t *testing.T) {
 	}
 }
 
-// The log of a memtable is cut at the first damaged byte, and Badger says nothing.
+// The log of a memtable is cut at the first damaged byte, and Badger says nothing; that
+// groups are missing tells it (S-19).
 func TestDamageInTheMiddleOfTheLogIsNoticed(t *testing.T) {
 	dir := filled(t, 20)
 	name := glob(t, dir, "*.mem")[0]
@@ -446,7 +447,7 @@ func TestSyncFailureDuringACommitIsNotConfirmed(t *testing.T) {
 	}
 }
 
-// I6: only batch records may reach the value log.
+// I6, S-15: only batch records may reach the value log.
 func TestLargeValueOutsideABatchRecordIsRefused(t *testing.T) {
 	s := open(t, t.TempDir())
 	d := s.backend.(*disk)

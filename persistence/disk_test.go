@@ -67,7 +67,7 @@ func TestMessagesSettledOutOfOrderStaySettled(t *testing.T) {
 }
 
 // A queue settles in random order over many records; whenever it stops, exactly what is
-// not settled is found again, and no record is left over.
+// not settled is found again, and no record is left over. Each has a group of its own (S-6).
 func TestEveryMessageNotSettledIsFoundAgain(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -317,6 +317,7 @@ func TestRedeliveredMarksAfterCleanAndUncleanEnds(t *testing.T) {
 	mark(open(t, copyDir(t, dir)), 1, false, 1)
 }
 
+// S-1: whatever tells of a number counts.
 func TestNextIsAboveEveryNumberEverUsed(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

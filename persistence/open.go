@@ -195,14 +195,18 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 			db, err = nil, fmt.Errorf("%s: %v", suspectFile(o.Dir), p)
 		}
 	}()
-	db, err = badger.Open(o)
-	switch {
-	case err == nil:
-		return db, nil
-	case strings.Contains(err.Error(), "external magic number"):
-		return nil, fmt.Errorf("%w: it was written by another program", err)
+	if db, err = badger.Open(o); err != nil {
+		return nil, whoWrote(err)
 	}
-	return nil, err
+	return db, nil
+}
+
+// whoWrote adds to Badger's complaint about the number in its manifest what that means (E17).
+func whoWrote(err error) error {
+	if err != nil && strings.Contains(err.Error(), "external magic number") {
+		return fmt.Errorf("it was written by a newer version of this program, or by another program: %w", err)
+	}
+	return err
 }
 
 // suspectFile names what Badger was most likely reading when it panicked: the shortest

@@ -31,6 +31,7 @@ func seqsOf(t testing.TB, found []queue.RestoredMessage, body func(seq uint64) s
 	return seqs
 }
 
+// S-21, S-26: what is committed is read at once, and a read of what is gone says so.
 func TestStoredMessagesAreReadBackInOrder(t *testing.T) {
 	f := func(s *Store) {
 		t.Helper()
@@ -149,7 +150,7 @@ func TestRunsAreMergedAndBounded(t *testing.T) {
 }
 
 // E12, I8: recovery reads no bodies, so damage there shows when the message is read: it is
-// told once, and its record stays for a repair.
+// told once, and its record stays for a repair (S-20).
 func TestDamagedBodyIsFoundWhenItIsRead(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start()

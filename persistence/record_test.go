@@ -119,6 +119,7 @@ func TestMessageKeepsItsKeysAndFlags(t *testing.T) {
 	}
 }
 
+// S-17: a journal record has a body once, however many queues it reached.
 func TestBodyInSeveralQueuesIsEncodedOnce(t *testing.T) {
 	m := msg(t, strings.Repeat("x", 10_000))
 	var puts []queue.StoredPut

@@ -58,7 +58,7 @@ func tablesOf(dir string) ([]tableEntry, error) {
 	defer f.Close()
 	m, _, err := badger.ReplayManifestFile(f, externalMagic, badger.DefaultOptions(dir))
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest: %w", err)
+		return nil, fmt.Errorf("read the manifest: %w", whoWrote(err))
 	}
 	var tables []tableEntry
 	for id, t := range m.Tables {

@@ -88,14 +88,7 @@ func (c *consumer) take(d amqp.Delivery) error {
 	if err != nil {
 		return fmt.Errorf("a message nobody sent, from %s: %+v: %w", c.load.queue(c.queue), d, err)
 	}
-	c.log.Delivered(c.load.numbers[c.queue], id, digest(amqp.Publishing{
-		MessageId:     d.MessageId,
-		CorrelationId: d.CorrelationId,
-		ContentType:   d.ContentType,
-		DeliveryMode:  d.DeliveryMode,
-		Priority:      d.Priority,
-		Body:          d.Body,
-	}), d.Redelivered)
+	c.log.Delivered(c.load.numbers[c.queue], id, digest(published(d)), d.Redelivered)
 	c.batch = append(c.batch, delivery{d.DeliveryTag, id})
 	if c.queue == queueDead {
 		if err := c.load.checkDeath(d); err != nil {

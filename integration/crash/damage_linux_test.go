@@ -3,6 +3,8 @@ package crash
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // usedFiles are the files of a broker's store that match, oldest first.
@@ -87,32 +91,46 @@ func TestDamagedFiles(t *testing.T) {
 	}
 
 	// twice starts two times: what was told once is not forgotten.
-	twice := func(t *testing.T, p *process, damage func(t *testing.T, p *process)) (outcome string) {
+	twice := func(t *testing.T, p *process, damage func(t *testing.T, p *process)) (outcome, all string) {
 		copyData(t, original.data, p.data)
 		damage(t, p)
 		outcome = startsOrExplains(t, p, w)
+		all = outcome
 		if again := startsOrExplains(t, p, w); again != outcome {
-			outcome += "; at the next start: " + again
+			all += "; at the next start: " + again
 		}
-		return outcome
+		return outcome, all
 	}
-	row := func(name, done string, damage func(t *testing.T, p *process)) {
-		tab.row(name, done, func(t *testing.T, p *process) string { return twice(t, p, damage) })
+	// want is how outcomes may begin; whatever is told is well where nothing is said.
+	row := func(name, done string, damage func(t *testing.T, p *process), want ...string) {
+		tab.row(name, done, func(t *testing.T, p *process) string {
+			outcome, all := twice(t, p, damage)
+			expect(t, outcome, want...)
+			return all
+		})
 	}
 	// Without a file there is no start, and it is named (E15).
-	refused := func(name, done, file string, damage func(t *testing.T, p *process)) {
+	missing := func(name, done, file string, damage func(t *testing.T, p *process)) {
 		tab.row(name, done, func(t *testing.T, p *process) string {
-			outcome := twice(t, p, damage)
+			_, outcome := twice(t, p, damage)
 			if !strings.HasPrefix(outcome, "refused") || !strings.Contains(outcome, file) || strings.Contains(outcome, "next start") {
 				t.Errorf("got %s, want it refused for want of a %s, both times", outcome, file)
 			}
 			return outcome
 		})
 	}
-	row("E12", "nothing", func(*testing.T, *process) {})
+	row("E12", "nothing", func(*testing.T, *process) {}, untouched)
 
 	flips := max(3, *roundsFlag)
-	for _, kind := range []string{"*.mem", "*.vlog", "*.sst", "MANIFEST", "KEYREGISTRY", "DISCARD", "store.seq", "store.lock"} {
+	for _, file := range []struct {
+		kind string
+		want []string
+	}{
+		{"*.mem", []string{refused}}, {"*.vlog", []string{untouched, told, refused}}, {"*.sst", []string{refused}},
+		{"MANIFEST", []string{refused}}, {"KEYREGISTRY", []string{untouched, refused}}, {"DISCARD", []string{untouched}},
+		{"store.seq", []string{untouched}}, {"store.lock", []string{untouched}},
+	} {
+		kind, want := file.kind, file.want
 		tab.row("E12", fmt.Sprintf("a bit flipped in %s, %d times", kind, flips), func(t *testing.T, _ *process) string {
 			var outcomes []string
 			for n := range flips {
@@ -125,7 +143,12 @@ func TestDamagedFiles(t *testing.T) {
 					at = 0 // the first octet is always among them
 				}
 				flipBit(t, name, at, random.IntN(8))
-				outcome := fmt.Sprintf("%s at %d: %s", filepath.Base(name), at, startsOrExplains(t, p, w))
+				outcome := startsOrExplains(t, p, w)
+				expect(t, outcome, want...)
+				if strings.HasPrefix(outcome, refused) && !strings.Contains(p.words(), filepath.Base(name)) && kind != "*.mem" && kind != "KEYREGISTRY" && kind != "MANIFEST" {
+					t.Errorf("it does not name %s: %s", filepath.Base(name), outcome)
+				}
+				outcome = fmt.Sprintf("%s at %d: %s", filepath.Base(name), at, outcome)
 				t.Log(outcome)
 				outcomes = append(outcomes, outcome)
 			}
@@ -137,50 +160,81 @@ func TestDamagedFiles(t *testing.T) {
 		row("E13", fmt.Sprintf("the newest log of a memtable cut by %d bytes", n), func(t *testing.T, p *process) {
 			name := newest(t, p, "*.mem")
 			must(t, os.Truncate(name, max(0, used(t, name)-n)))
-		})
+		}, refused)
 		row("E13", fmt.Sprintf("the last %d bytes of that log zeroed", n), func(t *testing.T, p *process) {
 			tear(t, newest(t, p, "*.mem"), n)
-		})
+		}, refused)
 		row("E13", fmt.Sprintf("the newest value log cut by %d bytes", n), func(t *testing.T, p *process) {
 			name := newest(t, p, "*.vlog")
 			must(t, os.Truncate(name, max(0, used(t, name)-n)))
-		})
+		}, untouched, told)
 		row("E13", fmt.Sprintf("the last %d bytes of that value log zeroed", n), func(t *testing.T, p *process) {
 			tear(t, newest(t, p, "*.vlog"), n)
-		})
+		}, untouched, told)
+	}
+	for _, n := range []int64{1, 100, 4096} {
+		row("E13", fmt.Sprintf("the last %d bytes zeroed, of what was confirmed to nobody", n), func(t *testing.T, p *process) {
+			unconfirmed(t, p)
+			tear(t, newest(t, p, "*.mem"), n)
+		}, untouched)
 	}
 	for _, kind := range []string{"*.mem", "*.vlog", "*.sst", "MANIFEST"} {
+		want := refused
+		if kind == "*.vlog" {
+			want = told
+		}
 		row("E14", "4096 bytes in the middle of "+kind+" zeroed", func(t *testing.T, p *process) {
 			name := newest(t, p, kind)
 			end := used(t, name)
 			overwrite(t, name, end/2, make([]byte, min(4096, end-end/2)))
-		})
+		}, want)
 		row("E14", kind+" cut in half", func(t *testing.T, p *process) {
 			name := newest(t, p, kind)
 			must(t, os.Truncate(name, used(t, name)/2))
-		})
+		}, want)
 		row("E14", kind+" cut to nothing", func(t *testing.T, p *process) {
 			must(t, os.Truncate(newest(t, p, kind), 0))
-		})
+		}, want)
 	}
 	for _, kind := range []string{"*.mem", "*.vlog", "*.sst", "MANIFEST"} {
 		file := strings.TrimPrefix(kind, "*")
 		if kind == "*.mem" {
 			file = "group" // the log of what came last is not missed by its name
 		}
-		refused("E15", "the newest "+kind+" deleted", file, func(t *testing.T, p *process) { must(t, os.Remove(newest(t, p, kind))) })
+		missing("E15", "the newest "+kind+" deleted", file, func(t *testing.T, p *process) { must(t, os.Remove(newest(t, p, kind))) })
 	}
 	for _, kind := range []string{"KEYREGISTRY", "DISCARD", "store.seq", "store.lock"} {
 		row("E15", "the newest "+kind+" deleted", func(t *testing.T, p *process) { must(t, os.Remove(newest(t, p, kind))) })
 	}
 	row("E15", "the oldest *.sst deleted", func(t *testing.T, p *process) { must(t, os.Remove(usedFiles(t, p, "*.sst")[0])) })
-	refused("E15", "the oldest *.vlog deleted", ".vlog", func(t *testing.T, p *process) { must(t, os.Remove(usedFiles(t, p, "*.vlog")[0])) })
-	refused("E15", "all *.mem deleted", "group", func(t *testing.T, p *process) {
+	missing("E15", "the oldest *.vlog deleted", ".vlog", func(t *testing.T, p *process) { must(t, os.Remove(usedFiles(t, p, "*.vlog")[0])) })
+	row("E17", "data of a program whose format is newer", func(t *testing.T, p *process) {
+		// The number that the store's format has in Badger's manifest.
+		flipBit(t, filepath.Join(p.data, "store", "MANIFEST"), 5, 3)
+	}, refused)
+	tab.row("E17", "its files, after the refusal", func(t *testing.T, p *process) string {
+		copyData(t, original.data, p.data)
+		manifest := filepath.Join(p.data, "store", "MANIFEST")
+		flipBit(t, manifest, 5, 3)
+		before := sums(t, p)
+		outcome := startsOrExplains(t, p, w)
+		expect(t, outcome, refused)
+		if !strings.Contains(outcome, "newer") {
+			t.Errorf("it does not say that they are newer: %s", outcome)
+		}
+		if after := sums(t, p); !maps.Equal(before, after) {
+			t.Errorf("got %v, want %v", after, before)
+		}
+		flipBit(t, manifest, 5, 3)
+		whole(t, p, w)
+		return "as they were; the program that wrote them starts, nothing missing"
+	})
+	missing("E15", "all *.mem deleted", "group", func(t *testing.T, p *process) {
 		for _, name := range usedFiles(t, p, "*.mem") {
 			must(t, os.Remove(name))
 		}
 	})
-	refused("E15", "everything but store.seq deleted", "group", func(t *testing.T, p *process) {
+	missing("E15", "everything but store.seq deleted", "group", func(t *testing.T, p *process) {
 		for _, name := range usedFiles(t, p, "*") {
 			if filepath.Base(name) != "store.seq" {
 				must(t, os.Remove(name))
@@ -189,10 +243,60 @@ func TestDamagedFiles(t *testing.T) {
 	})
 }
 
+// How outcomes of startsOrExplains begin.
+const (
+	untouched = "started, nothing missing"
+	told      = "started without"
+	refused   = "refused"
+)
+
+// expect holds an outcome against how it may begin.
+func expect(t *testing.T, outcome string, want ...string) {
+	t.Helper()
+	if len(want) > 0 && !slices.ContainsFunc(want, func(w string) bool { return strings.HasPrefix(outcome, w) }) {
+		t.Errorf("got %q, want %q", outcome, want)
+	}
+}
+
+// unconfirmed has a broker that was killed end with groups that, as far as its files tell,
+// were confirmed to nobody: store.seq is that of a moment before.
+func unconfirmed(t *testing.T, p *process) {
+	t.Helper()
+	sequence := filepath.Join(p.data, "store", "store.seq")
+	before, err := os.ReadFile(sequence)
+	must(t, err)
+	start(t, p)
+	conn, err := amqp.Dial(p.url())
+	must(t, err)
+	ch, err := conn.Channel()
+	must(t, err)
+	for n := range 5 {
+		_, err = ch.QueueDeclare(fmt.Sprint("unconfirmed-", n), true, false, false, false, nil)
+		must(t, err)
+	}
+	_ = conn.Close() // the broker is killed anyway
+	must(t, p.kill())
+	must(t, os.WriteFile(sequence, before, 0o600))
+}
+
 func newest(t *testing.T, p *process, kind string) string {
 	t.Helper()
 	files := usedFiles(t, p, kind)
 	return files[len(files)-1]
+}
+
+// sums are checksums of a store's files, but for the one that says who has it.
+func sums(t *testing.T, p *process) map[string]uint32 {
+	t.Helper()
+	all := make(map[string]uint32)
+	for _, name := range usedFiles(t, p, "*") {
+		if filepath.Base(name) != "store.lock" && filepath.Base(name) != "LOCK" {
+			b, err := os.ReadFile(name)
+			must(t, err)
+			all[filepath.Base(name)] = crc32.ChecksumIEEE(b)
+		}
+	}
+	return all
 }
 
 // summary is each outcome once, without its place.

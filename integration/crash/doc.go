@@ -1,8 +1,9 @@
 // Package crash kills the real broker under load, again and again, and holds what clients saw
 // against what was promised: nothing confirmed is lost, nothing is invented or changed, order
 // is kept, durable topology is wholly there or not at all, and the broker starts by itself.
-// The load has dead letters, purges and transient messages, of which package history knows
-// what may vanish.
+// The load has dead letters, purges, priorities, transactions, messages that expire, queues that
+// are longer than the broker's memory, large bodies in several queues and transient messages;
+// package history knows what of all that may vanish.
 //
 //	go test ./integration/crash -run TestKillLoop -rounds 100 -seed 1
 //	go test ./integration/crash -run TestLoadWithoutKills -broker amqp://guest:guest@127.0.0.1:5672/
@@ -25,7 +26,17 @@
 //	go test ./integration/crash -run 'Failing|KillAt|KillDuring|Damaged|TakenAway|Signals' -v
 //
 // These take Linux, and most of them root, loop devices and strace. What cannot run says so on
-// stderr. -rounds makes the sweeps and the flips of bits longer.
+// stderr, and fails where CI is set and the rights are there. -rounds makes the sweeps and the
+// flips of bits longer.
+//
+// Three tests put a load of package bench on the broker and measure it from outside: a backlog
+// that outlives a kill, every message of which has to come once and in its place; a queue that
+// is kept short while much more passes through it than the disk may hold; and a broker that
+// nobody uses. They are short unless they are told otherwise, and -dir chooses the disk:
+//
+//	go test ./integration/crash -run TestBacklogOutlivesAKill -messages 10000000 -timeout 1h -v
+//	go test ./integration/crash -run TestChurn -bytes 20000000000 -timeout 1h -v
+//	go test ./integration/crash -run TestIdle -rounds 30 -v
 //
 // The package uses the broker only from outside, by its flags and by AMQP.
 package crash

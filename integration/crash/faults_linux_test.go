@@ -254,7 +254,7 @@ func needsStrace(t *testing.T) string {
 	t.Helper()
 	path, err := strace()
 	if err != nil {
-		skipLoudly(t, fmt.Sprintf("it takes strace to make system calls fail: %v", err))
+		cannotRun(t, fmt.Sprintf("it takes strace to make system calls fail: %v", err))
 	}
 	return path
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,7 +49,7 @@ func inject(t *testing.T, p *process, rules ...string) *injection {
 	}
 	if !strings.Contains(lines.Text(), "attached") {
 		_ = i.cmd.Wait() // it has failed, which its silence says
-		skipLoudly(t, "strace cannot attach to a process: "+lines.Text())
+		cannotRun(t, "strace cannot attach to a process: "+lines.Text())
 	}
 	go func() {
 		for lines.Scan() { // so that it does not block
@@ -58,12 +59,16 @@ func inject(t *testing.T, p *process, rules ...string) *injection {
 	return i
 }
 
-// end lets the broker go on undisturbed.
+// end lets the broker go on undisturbed. A delay that is under way ends with it.
 func (i *injection) end() {
-	if i.cmd.ProcessState == nil {
-		_ = i.cmd.Process.Signal(syscall.SIGINT) // it ends with the broker, too
-		_ = i.cmd.Wait()
+	if i.cmd.ProcessState != nil {
+		return
 	}
+	_ = i.cmd.Process.Signal(syscall.SIGINT) // it ends with the broker, too
+	// While it delays a thread that is gone, it hears nothing.
+	hard := time.AfterFunc(5*time.Second, func() { _ = i.cmd.Process.Kill() })
+	_ = i.cmd.Wait()
+	hard.Stop()
 }
 
 // injected are the calls that were tampered with.
@@ -104,20 +109,21 @@ func TestFailingSystemCalls(t *testing.T) {
 		whole(t, p, w)
 		return outcome
 	})
-	tab.row("E7", "every sync takes 200 ms", slowSync)
+	tab.row("E7", "every sync takes 500 ms", slowSync)
 	tab.row("E7", "a sync takes 12 s", verySlowSync)
+	tab.row("E7", "no sync returns", endlessSync)
 }
 
 // failedSync has one kind of sync fail. Which one the n-th of a thread is depends on where the
 // scheduler puts the committer, so it is looked at afterwards.
 func failedSync(t *testing.T, p *process, rule, bytes string) string {
 	p.env = []string{"GOMAXPROCS=1"}
-	for range 10 {
+	for range 30 {
 		w, c := startFilled(t, p, 10)
 		i := inject(t, p, rule)
 		var err error
 		for try := 0; err == nil && try < 50; try++ {
-			err = c.publish(1, 10*time.Second)
+			err = c.publish(1, 30*time.Second)
 		}
 		if err == nil {
 			t.Fatal("nothing fails")
@@ -139,52 +145,99 @@ func failedSync(t *testing.T, p *process, rule, bytes string) string {
 	return ""
 }
 
-// slowSync holds that confirms wait for the sync, and nobody else does.
-func slowSync(t *testing.T, p *process) string {
-	w, c := startFilled(t, p, 10)
-	other, err := amqp.Dial(p.url())
-	must(t, err)
-	defer other.Close()
-	ch, err := other.Channel()
-	must(t, err)
-	_, err = ch.QueueDeclare("quick", false, true, false, false, nil)
-	must(t, err)
-
-	i := inject(t, p, "msync:delay_enter=200000")
-	confirmed := make(chan error, 1)
-	begin := time.Now()
-	go func() { confirmed <- c.publish(1, 10*time.Second) }()
-	slowest, asked := time.Duration(0), 0
-	for waiting := true; waiting; {
-		select {
-		case err := <-confirmed:
-			must(t, err)
-			waiting = false
-		default:
-			asking := time.Now()
-			_, err := ch.QueueDeclarePassive("quick", false, true, false, false, nil)
-			must(t, err)
-			slowest = max(slowest, time.Since(asking))
-			asked++
-		}
-	}
-	took := time.Since(begin)
-	i.end()
-	if took < 400*time.Millisecond || slowest > 200*time.Millisecond || asked < 3 {
-		t.Errorf("a confirm took %v, with two syncs of 200 ms; %d other questions took up to %v", took, asked, slowest)
-	}
-	must(t, p.kill())
-	whole(t, p, w)
-	return fmt.Sprintf("confirmed after %v, others answered within %v", took.Round(time.Millisecond), slowest.Round(time.Millisecond))
+// A neighbour is a connection that publishes nothing: it asks, and its heartbeats go on.
+type neighbour struct {
+	conn *amqp.Connection
+	ch   *amqp.Channel
+	died chan *amqp.Error
+	took []time.Duration
 }
 
-// verySlowSync holds that heartbeats go on and what waits is bounded while a sync takes 12 s.
-func verySlowSync(t *testing.T, p *process) string {
-	w, c := startFilled(t, p, 10)
-	beating, err := amqp.DialConfig(p.url(), amqp.Config{Heartbeat: 2 * time.Second})
+func beside(t *testing.T, p *process) *neighbour {
+	t.Helper()
+	conn, err := amqp.DialConfig(p.url(), amqp.Config{Heartbeat: 2 * time.Second})
 	must(t, err)
-	defer beating.Close()
-	died := beating.NotifyClose(make(chan *amqp.Error, 1))
+	t.Cleanup(func() { _ = conn.Close() }) // the broker may be gone
+	ch, err := conn.Channel()
+	must(t, err)
+	_, err = ch.QueueDeclare("quick", false, false, false, false, nil)
+	must(t, err)
+	// What is delivered waits for nothing either.
+	_, err = ch.Consume("quick", "", true, false, false, false, nil)
+	must(t, err)
+	return &neighbour{conn: conn, ch: ch, died: conn.NotifyClose(make(chan *amqp.Error, 1))}
+}
+
+// ask asks something until done is closed or until the time is over.
+func (n *neighbour) ask(t *testing.T, done <-chan struct{}, limit time.Duration) {
+	t.Helper()
+	late := time.After(limit)
+	for {
+		asking := time.Now()
+		_, err := n.ch.QueueDeclarePassive("quick", false, false, false, false, nil)
+		must(t, err)
+		n.took = append(n.took, time.Since(asking))
+		select {
+		case <-done:
+			return
+		case <-late:
+			return
+		case err := <-n.died:
+			t.Fatalf("a connection that publishes nothing ended: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// unaffected holds that it was answered as if no sync took so long. One answer may be late for
+// another reason; had they waited for the disk, all would be.
+func (n *neighbour) unaffected(t *testing.T, sync time.Duration) (median time.Duration) {
+	t.Helper()
+	slices.Sort(n.took)
+	median = n.took[len(n.took)/2]
+	if len(n.took) < 10 || median > sync/4 {
+		t.Errorf("%d questions were answered beside syncs of %v, the median after %v, the last after %v", len(n.took), sync, median, n.took[len(n.took)-1])
+	}
+	select {
+	case err := <-n.died:
+		t.Errorf("a connection that publishes nothing ended: %v", err)
+	default:
+	}
+	return median
+}
+
+// slowSync holds that confirms wait for the sync, and nobody else does.
+func slowSync(t *testing.T, p *process) string {
+	const sync = 500 * time.Millisecond
+	w, c := startFilled(t, p, 10)
+	n := beside(t, p)
+	i := inject(t, p, fmt.Sprintf("msync:delay_enter=%d", sync.Microseconds()))
+	confirmed, failed := make(chan struct{}), error(nil)
+	begin := time.Now()
+	go func() {
+		defer close(confirmed)
+		failed = c.publish(1, time.Minute)
+	}()
+	n.ask(t, confirmed, time.Minute)
+	took := time.Since(begin)
+	<-confirmed
+	must(t, failed)
+	i.end()
+	if took < sync {
+		t.Errorf("a confirm took %v, and a sync %v", took, sync)
+	}
+	median := n.unaffected(t, sync)
+	must(t, p.kill())
+	whole(t, p, w)
+	return fmt.Sprintf("confirmed after %v, others answered after %v", took.Round(time.Millisecond), median.Round(time.Millisecond))
+}
+
+// verySlowSync holds that heartbeats go on, what waits is bounded, and an alarm tells of it while
+// a sync takes 12 s.
+func verySlowSync(t *testing.T, p *process) string {
+	const sync = 12 * time.Second
+	w, c := startFilled(t, p, 10)
+	n := beside(t, p)
 	greedy, err := amqp.Dial(p.url())
 	must(t, err)
 	ch, err := greedy.Channel()
@@ -192,10 +245,13 @@ func verySlowSync(t *testing.T, p *process) string {
 	_, err = ch.QueueDeclare("greedy", true, false, false, false, nil)
 	must(t, err)
 
-	i := inject(t, p, "msync:delay_enter=12000000:when=1")
-	confirmed := make(chan error, 1)
+	i := inject(t, p, fmt.Sprintf("msync:delay_enter=%d:when=1", sync.Microseconds()))
+	confirmed, failed := make(chan struct{}), error(nil)
 	begin := time.Now()
-	go func() { confirmed <- c.publish(1, 30*time.Second) }()
+	go func() {
+		defer close(confirmed)
+		failed = c.publish(1, 5*sync) // as many threads may have their first sync in turn
+	}()
 	// A publisher that does not care is held back by TCP. Its writes block, so it is cut off
 	// at the end.
 	sent := make(chan int, 1)
@@ -203,30 +259,97 @@ func verySlowSync(t *testing.T, p *process) string {
 		const size = 64 << 10
 		n := 0
 		for ch.Publish("", "greedy", false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: make([]byte, size)}) == nil {
-			if n += size; time.Since(begin) > 10*time.Second {
+			if n += size; time.Since(begin) > sync-2*time.Second {
 				break
 			}
 		}
 		sent <- n
 	}()
-	select {
-	case n := <-sent:
-		t.Errorf("a publisher was not held back, it sent %d bytes", n)
-	case err := <-confirmed:
-		must(t, err)
-	}
+	n.ask(t, confirmed, 5*sync)
+	<-confirmed
+	must(t, failed)
 	took := time.Since(begin)
 	select {
-	case err := <-died:
-		t.Errorf("a connection that did nothing ended: %v", err)
-	default:
+	case n := <-sent:
+		if n > 256<<20 {
+			t.Errorf("a publisher was not held back, it sent %d bytes", n)
+		}
+	default: // it still is
 	}
 	i.end()
-	if took < 11*time.Second {
+	if took < sync-time.Second {
 		t.Errorf("confirmed after %v, before the sync was over", took)
+	}
+	median := n.unaffected(t, sync)
+	told := logged(p, "SLOW DISK", 5*time.Second)
+	if !told || !logged(p, "the commit has come to its end", 5*time.Second) {
+		t.Errorf("there was no alarm, or no end of it\n%s", p.lastWords())
 	}
 	_ = greedy.Close() // whatever it still has to send
 	must(t, p.kill())
 	whole(t, p, w)
-	return fmt.Sprintf("confirmed after %v, heartbeats went on, another publisher was held back", took.Round(time.Second))
+	return fmt.Sprintf("confirmed after %v, alarm told and ended, heartbeats went on, others answered after %v, another publisher was held back",
+		took.Round(time.Second), median.Round(time.Millisecond))
+}
+
+// endlessSync holds that a disk that hangs costs confirms and nothing else, and that the broker
+// can be ended.
+func endlessSync(t *testing.T, p *process) string {
+	w, c := startFilled(t, p, 10)
+	n := beside(t, p)
+	i := inject(t, p, "msync:delay_enter=600000000")
+	const patience = 4 * time.Second // two heartbeats
+	confirmed := make(chan struct{})
+	var failed error
+	go func() {
+		defer close(confirmed)
+		failed = c.publish(1, 2*patience)
+	}()
+	n.ask(t, confirmed, patience)
+	median := n.unaffected(t, patience)
+	<-confirmed
+	if failed == nil {
+		t.Error("confirmed without a sync")
+	}
+	// Asked once it waits for the disk, asked twice it goes.
+	begin := time.Now()
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	if !logged(p, "shutting down", stopLimit) { // two signals at once are one
+		t.Errorf("it does not say that it stops\n%s", p.lastWords())
+	}
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	for late := begin.Add(2 * stopLimit); !zombie(p); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("it does not end\n%s", p.lastWords())
+		}
+	}
+	i.end() // which keeps the thread that waits
+	must(t, p.waitEnd(stopLimit))
+	took := time.Since(begin)
+	if p.cmd.ProcessState.Success() {
+		t.Errorf("it ended well\n%s", p.lastWords())
+	}
+	whole(t, p, w)
+	return fmt.Sprintf("no confirm, heartbeats went on, others answered after %v, SIGTERM twice ended it after %v",
+		median.Round(time.Millisecond), took.Round(time.Millisecond))
+}
+
+// zombie tells whether a broker has ended as far as it could.
+func zombie(p *process) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return true
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(after, "Z")
+}
+
+// logged waits until the broker's log has a line with some words.
+func logged(p *process, words string, limit time.Duration) bool {
+	for late := time.Now().Add(limit); time.Now().Before(late); <-time.After(20 * time.Millisecond) {
+		if strings.Contains(p.words(), words) {
+			return true
+		}
+	}
+	return false
 }

@@ -17,17 +17,22 @@ const (
 	producers   = 4
 	window      = 64 // messages a producer has out without a confirm
 	prefetch    = 50 // of each consumer
-	maxBodySize = 64 << 10
+	maxBodySize = 256 << 10
 )
 
-// The queues of the load. All but the last are fed by name, three also by a fanout exchange.
-// The first three have one consumer each, so that their order can be judged. What is rejected
-// from queueDying or expires there goes to queueDead, and nothing is consumed from queuePurged.
+// The queues of the load. All but the last are fed by name, some also by a fanout exchange.
+// Those with one consumer each have their order judged. What is rejected from queueDying or
+// expires there goes to queueDead, and nothing is consumed from queuePurged. queueTx is
+// consumed in transactions. queueLong is consumed in every other life only, so that it is
+// longer than what the broker keeps in memory.
 const (
 	queueA = iota
 	queueB
 	queueC
 	queueBoth
+	queueLevels // of priority
+	queueLong
+	queueTx
 	queueDying
 	queuePurged
 	queueDead
@@ -35,9 +40,18 @@ const (
 	fed = queueDead // the number of those that messages are published to
 )
 
-// deadLetters are the arguments of queueDying.
-func (w *load) deadLetters() amqp.Table {
-	return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": w.queue(queueDead)}
+// levels is how many priorities queueLevels has beside 0.
+const levels = 5
+
+// arguments are those that a queue is declared with.
+func (w *load) arguments(queue int) amqp.Table {
+	switch queue {
+	case queueDying:
+		return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": w.queue(queueDead)}
+	case queueLevels:
+		return amqp.Table{"x-max-priority": int32(levels)}
+	}
+	return nil
 }
 
 // A load is what producers and consumers do to one set of queues over the broker's lives.
@@ -47,13 +61,16 @@ type load struct {
 	numbers [queues]history.Queue
 	filler  []byte // random bytes that bodies are cut from
 
-	seq [producers]uint32 // the youngest message of each producer; owned by it while it runs
+	seq [producers + 1]uint32 // the youngest message of each writer; owned by it while it runs
+
+	longest int          // queue that was found after a start, in messages
+	large   atomic.Int64 // bodies of at least 64 KiB that were sent to several queues
 }
 
 func newLoad(prefix string, random *rand.Rand) *load {
 	w := &load{prefix: prefix, history: history.New(time.Now()), filler: make([]byte, 2*maxBodySize)}
 	for i := range w.numbers {
-		w.numbers[i] = w.history.Queue(w.queue(i), i == queueBoth || i == queueDead)
+		w.numbers[i] = w.history.Queue(w.queue(i), i == queueBoth || i == queueLevels || i == queueDead)
 	}
 	w.history.DeadLetters(w.numbers[queueDying], w.numbers[queueDead])
 	for i := 0; i < len(w.filler); i += 8 {
@@ -66,18 +83,16 @@ func (w *load) queue(i int) string { return fmt.Sprintf("%s.queue-%c", w.prefix,
 func (w *load) fanout() string     { return w.prefix + ".fanout" }
 
 // fanned are the queues that the fanout exchange feeds.
-var fanned = []int{queueB, queueC, queuePurged}
+var fanned = []int{queueB, queueC, queueLong, queuePurged}
 
 // declare declares the load's topology, all of it durable; it is the same in every life.
 func (w *load) declare(ch *amqp.Channel) error {
 	for i := range queues {
-		var arguments amqp.Table
-		if i == queueDying {
-			arguments = w.deadLetters()
-		}
-		if _, err := ch.QueueDeclare(w.queue(i), true, false, false, false, arguments); err != nil {
+		q, err := ch.QueueDeclare(w.queue(i), true, false, false, false, w.arguments(i))
+		if err != nil {
 			return err
 		}
+		w.longest = max(w.longest, q.Messages)
 	}
 	if err := ch.ExchangeDeclare(w.fanout(), "fanout", true, false, false, false, nil); err != nil {
 		return err
@@ -172,7 +187,7 @@ func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
 	// Two consumers, each with a channel for each of its queues. In every other life some are
 	// left out, so that a kill finds messages that wait or expire, and not only some that are
 	// on their way.
-	work := [][]int{{queueA, queueBoth, queueC}, {queueB, queueBoth, queueDead, queueDying}}
+	work := [][]int{{queueA, queueBoth, queueC, queueLevels}, {queueB, queueBoth, queueDead, queueDying, queueLong}}
 	if life%2 == 0 {
 		work[0], work[1] = work[0][:2], work[1][:3]
 	}
@@ -207,6 +222,18 @@ func (w *load) begin(url string, life int, seed uint64) (*crew, error) {
 		random: rand.New(rand.NewPCG(seed, 50)),
 	}
 	purger.begin()
+	if ch, err = c.connect(url); err != nil {
+		return nil, err
+	}
+	transactor := &transactor{
+		load: w, crew: c, ch: ch,
+		sent:     w.history.Log(fmt.Sprintf("life %d transactor", life)),
+		received: w.history.Log(fmt.Sprintf("life %d transactor's get", life)),
+		random:   rand.New(rand.NewPCG(seed, 51)),
+	}
+	if err := transactor.begin(); err != nil {
+		return nil, err
+	}
 	for i := range producers {
 		ch, err := c.connect(url)
 		if err != nil {
@@ -250,12 +277,12 @@ func digest(m amqp.Publishing) uint64 {
 // longestTTL is that of the messages that expire, in milliseconds.
 const longestTTL = 300
 
-// message is a message with the given name; one that dies may be given a time to live. Most
-// bodies are small, one in twenty is up to 64 KiB; none is
-// below 16 bytes. One in eight is transient.
-func (w *load) message(id history.ID, random *rand.Rand, dies bool) amqp.Publishing {
+// message is a message with the given name for a queue.
+// One for queueDying may be given a time to live, one for queueLevels a priority. Most bodies
+// are small, one in thirty is up to 256 KiB; none is below 16 bytes. One in eight is transient.
+func (w *load) message(id history.ID, random *rand.Rand, queue int) amqp.Publishing {
 	most := 2048
-	if random.IntN(20) == 0 {
+	if random.IntN(30) == 0 {
 		most = maxBodySize
 	}
 	size := 16 + random.IntN(most-15)
@@ -270,8 +297,28 @@ func (w *load) message(id history.ID, random *rand.Rand, dies bool) amqp.Publish
 	if random.IntN(8) == 0 {
 		m.DeliveryMode = amqp.Transient
 	}
-	if dies && random.IntN(2) == 0 {
+	switch {
+	case queue == queueDying && random.IntN(2) == 0:
 		m.Expiration = fmt.Sprint(1 + random.IntN(longestTTL))
+	case queue == queueLevels:
+		m.Priority = uint8(random.IntN(levels + 3)) // above the queue's highest counts as that
 	}
 	return m
+}
+
+// described is what the rules ask about a message.
+func described(m amqp.Publishing) history.Message {
+	return history.Message{Digest: digest(m), Transient: m.DeliveryMode == amqp.Transient, Expires: m.Expiration != ""}
+}
+
+// published is what a delivery says was published, as far as digest looks.
+func published(d amqp.Delivery) amqp.Publishing {
+	return amqp.Publishing{
+		MessageId:     d.MessageId,
+		CorrelationId: d.CorrelationId,
+		ContentType:   d.ContentType,
+		DeliveryMode:  d.DeliveryMode,
+		Priority:      d.Priority,
+		Body:          d.Body,
+	}
 }

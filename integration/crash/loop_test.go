@@ -101,7 +101,8 @@ type loop struct {
 	clean   bool   // and does so without cutting anything short
 
 	round     int
-	cutShort  int // starts
+	starts    int // that were waited for
+	cutShort  int
 	slowest   time.Duration
 	confirmed int
 	delivered int
@@ -110,17 +111,23 @@ type loop struct {
 	unknown   int
 	letters   int
 	gone      int
+	longest   int
+	large     int
 	broken    map[string]int
 
 	slowestStop time.Duration
 }
 
 func (l *loop) String() string {
-	return fmt.Sprintf("seed %d: %d rounds, %d starts cut short, %d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, %d dead letters, %d gone by a rule, "+
-		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations, slowest start %v",
-		l.seed, l.round, l.cutShort, l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate, l.letters, l.gone,
-		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"],
-		l.slowest.Round(time.Millisecond))
+	// A start that does not come to its end without a hand ends the test.
+	return fmt.Sprintf("seed %d: %d rounds, %d starts, 0 of them needed a hand, slowest %v, and %d cut short, "+
+		"%d confirmed, %d unknown, %d delivered, %d of them again, %d duplicates after an ack, %d dead letters, %d gone by a rule, "+
+		"longest queue at a start %d, %d large bodies to several queues: "+
+		"%d lost, %d phantom, %d corrupt, %d duplicate without a crash, %d early, %d order violations",
+		l.seed, l.round, l.starts, l.slowest.Round(time.Millisecond), l.cutShort,
+		l.confirmed, l.unknown, l.delivered, l.repeated, l.duplicate, l.letters, l.gone,
+		l.longest, l.large,
+		l.broken["lost"], l.broken["phantom"], l.broken["corrupt"], l.broken["duplicate"], l.broken["early"], l.broken["order"])
 }
 
 // run lives through all rounds.
@@ -153,6 +160,8 @@ func (l *loop) judge(rounds int) {
 	l.unknown += report.Unknown
 	l.letters += report.Letters
 	l.gone += report.Gone
+	l.longest = max(l.longest, w.longest)
+	l.large += int(w.large.Load())
 	if l.broken == nil {
 		l.broken = make(map[string]int)
 	}
@@ -175,6 +184,10 @@ func (l *loop) judge(rounds int) {
 // live is one round: start, look, work, die.
 func (l *loop) live(w *load, c *churn) {
 	l.t.Helper()
+	if l.process != nil {
+		// With little memory, everything that waits for a moment is read back from the disk.
+		l.process.env = []string{"LEVERET_STORE_QUEUE_MEMORY=" + []string{"1MiB", "16MiB"}[l.random.IntN(2)]}
+	}
 	if !l.clean && l.random.IntN(4) == 0 {
 		l.cutStartShort()
 	}
@@ -208,6 +221,7 @@ func (l *loop) start() {
 	took, err := l.process.start(startLimit)
 	l.check(err, "start")
 	l.slowest = max(l.slowest, took)
+	l.starts++
 }
 
 // cutStartShort ends the broker while it starts, or a moment after.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,13 +60,13 @@ func (l *loop) notices() bool {
 func mounted(t *testing.T, size int64) *volume {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		skipLoudly(t, "it mounts file systems, which takes root")
+		cannotRun(t, "it mounts file systems, which takes root")
 	}
 	dir := t.TempDir()
 	v, err := newVolume(dir, size)
 	if err != nil {
 		if strings.Contains(err.Error(), "loop") || strings.Contains(err.Error(), "permitted") || strings.Contains(err.Error(), "not found") {
-			skipLoudly(t, fmt.Sprintf("there is no file system to cut the power of: %v", err))
+			cannotRun(t, fmt.Sprintf("there is no file system to cut the power of: %v", err))
 		}
 		t.Fatal(err)
 	}
@@ -77,10 +78,32 @@ func mounted(t *testing.T, size int64) *volume {
 	return v
 }
 
-// skipLoudly skips a test for want of something that a machine of ours should have. Nobody
-// should think it passed.
+// skipLoudly skips a test. Nobody should think it passed.
 func skipLoudly(t *testing.T, reason string) {
 	t.Helper()
 	fmt.Fprintf(os.Stderr, "*** %s DID NOT RUN: %s\n", t.Name(), reason)
 	t.Skip(reason)
+}
+
+// cannotRun is skipLoudly for want of something that a machine of ours should have. In CI, with
+// the rights to mount and to trace, it is a failure.
+func cannotRun(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("CI") != "" && privileged() {
+		t.Fatalf("it did not run: %s", reason)
+	}
+	skipLoudly(t, reason)
+}
+
+// privileged tells whether this process may mount file systems and trace processes: root may not
+// in most containers.
+func privileged() bool {
+	const ptrace, admin = 19, 21 // capabilities
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(status), "CapEff:")
+	effective, err := strconv.ParseUint(strings.TrimSpace(firstLine(after)), 16, 64)
+	return err == nil && effective>>ptrace&1 == 1 && effective>>admin&1 == 1
 }

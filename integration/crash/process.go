@@ -23,6 +23,7 @@ type process struct {
 	wrap   []string // a command that runs the broker in its own place, and its arguments
 	env    []string // beside what the test has
 
+	began time.Time // the life
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when cmd has ended
 }
@@ -60,6 +61,7 @@ func (p *process) launch() error {
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.began = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -93,6 +95,21 @@ func (p *process) start(limit time.Duration) (time.Duration, error) {
 		case <-retry.C:
 		}
 	}
+}
+
+// count asks how many messages are ready in a durable queue.
+func (p *process) count(name string) (int, error) {
+	conn, err := amqp.Dial(p.url())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return 0, err
+	}
+	q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	return q.Messages, err
 }
 
 // waitEnd waits until the broker has ended by itself.

@@ -54,7 +54,10 @@ func (p *producer) publish() {
 		} else {
 			key = w.queue(to[0])
 		}
-		msg := w.message(id, p.random, to[0] == queueDying)
+		msg := w.message(id, p.random, to[0])
+		if len(to) > 1 && len(msg.Body) >= 64<<10 {
+			w.large.Add(1)
+		}
 		numbers := make([]history.Queue, len(to))
 		for i, q := range to {
 			numbers[i] = w.numbers[q]
@@ -63,11 +66,7 @@ func (p *producer) publish() {
 		p.mu.Lock()
 		p.ids = append(p.ids, id)
 		p.mu.Unlock()
-		p.sent.Published(id, history.Message{
-			Digest:    digest(msg),
-			Transient: msg.DeliveryMode == amqp.Transient,
-			Expires:   msg.Expiration != "",
-		}, numbers...)
+		p.sent.Published(id, described(msg), numbers...)
 		if err := p.ch.Publish(exchange, key, false, false, msg); err != nil {
 			return // the connection is gone; whether it was sent is unknown
 		}

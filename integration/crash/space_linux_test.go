@@ -95,19 +95,78 @@ func TestStorageThatIsTakenAway(t *testing.T) {
 		return outcome
 	})
 	tab.row("E11", "a directory that belongs to another user", func(t *testing.T, p *process) string {
+		asOther(t, p)
+		must(t, os.Mkdir(p.data, 0o700))
+		outcome := startsOrExplains(t, p, newWitness())
+		expect(t, outcome, refused)
+		return outcome
+	})
+	tab.row("E11", "a directory of its own that it may not write to", func(t *testing.T, p *process) string {
+		asOther(t, p)
+		must(t, os.Mkdir(p.data, 0o700))
+		must(t, os.Chown(p.data, otherUser, otherUser))
+		must(t, os.Chmod(p.data, 0o500))
+		outcome := startsOrExplains(t, p, newWitness())
+		expect(t, outcome, refused)
+		if left, err := os.ReadDir(p.data); err != nil || len(left) > 0 {
+			t.Errorf("it left %v, %v", left, err)
+		}
+		return outcome
+	})
+	tab.row("E11", "a store whose files are another user's", func(t *testing.T, p *process) string {
+		w, c := startFilled(t, p, 100)
+		c.close()
+		must(t, p.kill())
+		must(t, os.Chown(p.data, otherUser, otherUser))
+		must(t, os.Chown(filepath.Join(p.data, "store"), otherUser, otherUser))
+		asOther(t, p)
+		must(t, os.Chmod(p.data, 0o700))
+		outcome := startsOrExplains(t, p, w)
+		expect(t, outcome, refused)
+		whole(t, p, w) // by the one who has them
+		return outcome
+	})
+	tab.row("E11", "a file where the directory should be", func(t *testing.T, p *process) string {
+		must(t, os.WriteFile(p.data, []byte("a file\n"), 0o600))
+		outcome := startsOrExplains(t, p, newWitness())
+		expect(t, outcome, refused)
+		return outcome
+	})
+	tab.row("E11", "a directory in memory", func(t *testing.T, p *process) string {
 		if os.Geteuid() != 0 {
-			skipLoudly(t, "it runs a broker as another user, which takes root")
+			cannotRun(t, "it mounts file systems, which takes root")
 		}
 		must(t, os.Mkdir(p.data, 0o700))
-		p.wrap = []string{"setpriv", "--reuid=65534", "--clear-groups", "--"}
-		// Everything up to there has to be open to everybody.
-		for dir := p.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-			must(t, os.Chmod(dir, 0o755))
+		if err := command("mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", p.data); err != nil {
+			cannotRun(t, err.Error())
 		}
-		must(t, os.Chmod(filepath.Dir(p.binary), 0o755))
-		must(t, os.Chmod(filepath.Dir(filepath.Dir(p.binary)), 0o755))
-		return startsOrExplains(t, p, newWitness())
+		t.Cleanup(func() { must(t, command("umount", "-l", p.data)) })
+		w, c := startFilled(t, p, 100)
+		c.close()
+		if !strings.Contains(p.words(), "in memory") {
+			t.Errorf("it does not warn\n%s", p.words())
+		}
+		must(t, p.kill())
+		whole(t, p, w)
+		return "started, and warned"
 	})
+}
+
+// otherUser is nobody.
+const otherUser = 65534
+
+// asOther makes a broker run as another user, for whom the way to its data is open.
+func asOther(t *testing.T, p *process) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		cannotRun(t, "it runs a broker as another user, which takes root")
+	}
+	p.wrap = []string{"setpriv", fmt.Sprint("--reuid=", otherUser), "--clear-groups", "--"}
+	for dir := p.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	must(t, os.Chmod(filepath.Dir(p.binary), 0o755))
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(p.binary)), 0o755))
 }
 
 // limited runs a program that may not write files larger than so many bytes.
@@ -203,7 +262,7 @@ func TestSignals(t *testing.T) {
 			}()
 			must(t, p.cmd.Process.Signal(syscall.SIGTERM))
 			must(t, p.cmd.Process.Signal(syscall.SIGTERM))
-			must(t, p.waitEnd(3*time.Second))
+			must(t, p.waitEnd(stopLimit))
 			<-ended
 			codes[p.cmd.ProcessState.ExitCode()]++
 			whole(t, p, w)

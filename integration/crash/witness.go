@@ -13,7 +13,7 @@ import (
 )
 
 // drainLimit is how long one queue may take to be emptied.
-const drainLimit = 60 * time.Second
+const drainLimit = 2 * time.Minute
 
 // A witness publishes numbered messages to one durable queue, one after the other or many at
 // a time, and remembers which of them were confirmed. Whatever happens to the broker between,

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,38 +84,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	if !*planted {
 		t.Skip("builds the broker once for each bug; ask for it with -sim.planted")
 	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, b := range bugs {
 		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
-			source := filepath.Join(root, filepath.FromSlash(b.file))
-			was, err := os.ReadFile(source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(was), b.old); n != 1 {
-				t.Fatalf("%s has %q %d times: the bug can not be planted", b.file, b.old, n)
-			}
-			dir := t.TempDir()
-			changed := filepath.Join(dir, "changed.go")
-			if err := os.WriteFile(changed, []byte(strings.Replace(string(was), b.old, b.new, 1)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {source: changed}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			binary := filepath.Join(dir, "sim.test")
-			build := exec.Command("go", "test", "-c", "-overlay", file, "-o", binary, ".")
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("the bug does not build: %v\n%s", err, out)
-			}
+			binary := b.plant(t, "integration/sim")
 			out, err := exec.Command(binary, "-test.run", "TestNothingIsLost", "-sim.seeds", "150", "-test.timeout", "60s").CombinedOutput()
 			if err == nil {
 				t.Fatalf("nobody noticed:\n%s", out)
@@ -127,4 +99,52 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// root is where the module is, seen from this package.
+const root = "../.."
+
+// source is the file that b changes, with the bug.
+func (b *bug) source() (path, text string, err error) {
+	path, err = filepath.Abs(filepath.Join(root, filepath.FromSlash(b.file)))
+	if err != nil {
+		return "", "", err
+	}
+	was, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	if n := strings.Count(string(was), b.old); n != 1 {
+		return "", "", fmt.Errorf("%s has %q %d times: the bug %q can not be planted", b.file, b.old, n, b.name)
+	}
+	return path, strings.Replace(string(was), b.old, b.new, 1), nil
+}
+
+// plant builds the tests of the package in dir with the bug, and returns the binary.
+func (b *bug) plant(t *testing.T, dir string) (binary string) {
+	t.Helper()
+	path, text, err := b.source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	temp := t.TempDir()
+	changed := filepath.Join(temp, "changed.go")
+	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(temp, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary = filepath.Join(temp, "planted.test")
+	build := exec.Command("go", "test", "-c", "-overlay", file, "-o", binary, "./"+dir)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the bug does not build: %v\n%s", err, out)
+	}
+	return binary
 }
