@@ -137,7 +137,7 @@ func TestSweepLooksAtEverythingThatCarriesAnID(t *testing.T) {
 	page.Bits[0] = 1 << 3
 	q.settle(queue.State{Head: 2, Next: 41, Pages: []queue.Page{page}, Settled: []queue.Range{{First: 1, Last: 1}, {First: 3, Last: 3}}})
 	flush(t, s, q, small)
-	prefixes := []byte{keyState, keyJournal, keyChunk, keyPage, keyBody, keyBodyRef, keyWindow, keyHistory}
+	prefixes := []byte{keyState, keyJournal, keyChunk, keyPage, keyCounts, keyBody, keyBodyRef, keyWindow, keyHistory}
 	all := func() (found [][]byte) {
 		for _, p := range prefixes {
 			found = append(found, keys(t, s, p)...)
@@ -153,6 +153,7 @@ func TestSweepLooksAtEverythingThatCarriesAnID(t *testing.T) {
 		appendJournalKey(nil, 1),
 		appendChunkKey(nil, &chunkKey{queue: 77, first: 1, last: 2, count: 2, group: 1}),
 		appendPageKey(nil, 77, 0, 0),
+		appendCountsKey(nil, 77, 0, 0),
 		appendBodyKey(nil, 77, 0),
 		appendBodyRefKey(nil, 77, 77, 0, 1),
 		appendWindowKey(nil, 77, 1, 0),
