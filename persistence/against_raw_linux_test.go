@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	pairsFlag = flag.Int("store.pairs", 1, "pairs of runs, of the store and of a raw log, in a row of BenchmarkAgainstRawLog")
-	spanFlag  = flag.Duration("store.time", time.Second, "how long a run of BenchmarkAgainstRawLog takes")
+	pairsFlag  = flag.Int("store.pairs", 1, "pairs of runs, of the store and of a raw log, in a row of BenchmarkAgainstRawLog")
+	systemFlag = flag.Bool("store.systemreadahead", false, "run BenchmarkAgainstRawLog without advice to the kernel")
+	spanFlag   = flag.Duration("store.time", time.Second, "how long a run of BenchmarkAgainstRawLog takes")
 )
 
 // rawRow is a row of what the store promises: a load, and how many times as many messages
@@ -164,7 +165,7 @@ func (r *rawRow) run(b *testing.B, l *load, corpus []*message.Message, check boo
 	if l.rate > 0 {
 		d = &delays{}
 	}
-	k := newStoreSink(b, dir, Options{}, l.queues, r.steady, d)
+	k := newStoreSink(b, dir, Options{SystemReadahead: *systemFlag}, l.queues, r.steady, d)
 	syscall.Sync()
 	before := costNow(dir)
 	put := l.run(k, corpus)

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -127,6 +128,7 @@ func (t *transaction) commit() error {
 	d.group = group
 	d.sequence.write(group)
 	d.views.renew(group)
+	d.adviser.written(t.valueBytes, time.Now())
 	d.stats.transactions.Add(1)
 	if d.collector != nil {
 		d.collector.committed()
