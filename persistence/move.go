@@ -388,6 +388,7 @@ func (x *index) moved(m *move) {
 func (x *index) newStretch(lv *levelIndex, c *movedChunk) stretch {
 	k := c.key
 	r := &stored{group: k.group, written: k.minTime, bytes: int64(len(c.value)), refs: int(k.count), chunk: &k}
+	x.addRecord(r)
 	s := stretch{record: r, first: k.first, last: k.last, bytes: int64(k.bytes), count: k.count, left: k.count}
 	for i, seq := range c.seqs {
 		if lv.alive(seq) {

@@ -162,7 +162,7 @@ var padding [metadataPart]byte
 // not fit is owed to the next transaction.
 func (t *transaction) pad() {
 	d := t.d
-	d.paddingOwed += t.valueBytes * memTableSize / d.padEvery
+	d.paddingOwed += t.valueBytes * memTableSize / max(d.padEvery, d.index.held()/paddingShare)
 	for d.paddingOwed > 0 {
 		n := min(d.paddingOwed, int64(len(padding)))
 		d.paddingSlot++
