@@ -259,7 +259,7 @@ func alive(t testing.TB, dir string, o Options, queues int) (messages int) {
 
 // rawLog is the least that could keep messages: what gathered while the last group was
 // synced is written to the end of a file, with one length each and one checksum for all,
-// and synced. Its groups are as large as the store's.
+// and synced, 4 MiB or 16384 messages at most.
 type rawLog struct {
 	t      testing.TB
 	dir    string
@@ -285,12 +285,16 @@ func newRawLog(t testing.TB, dir string, steady bool, d *delays) *rawLog {
 	return l
 }
 
-const rawHeader = 8 // bytes and checksum of a group
+const (
+	rawHeader = 8 // bytes and checksum of a group
+	rawBytes  = 4 << 20
+	rawPuts   = 16384
+)
 
 func (l *rawLog) put(_ int, batch []*message.Message, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.buf) >= groupBytes || l.messages >= groupPuts {
+	for len(l.buf) >= rawBytes || l.messages >= rawPuts {
 		l.room.Wait()
 	}
 	if len(l.buf) == 0 {
