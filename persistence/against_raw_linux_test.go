@@ -114,8 +114,7 @@ func (r *rawRow) bench(b *testing.B) string {
 		for i := range all {
 			v[i] = f(&all[i])
 		}
-		slices.Sort(v)
-		return median(v)
+		return medianOf(v)
 	}
 	both := func(format string, f func(*outcome) float64) string {
 		show := func(v float64) string {
@@ -154,6 +153,11 @@ func (r *rawRow) bench(b *testing.B) string {
 func median(sorted []float64) float64 {
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+func medianOf(values []float64) float64 {
+	slices.Sort(values)
+	return median(values)
 }
 
 // run has the store take the load. Everything is on disk within the time measured. With
