@@ -41,9 +41,9 @@ func damaged(format string, args ...any) error { return damage(fmt.Sprintf(forma
 // encoder makes batch records out of puts. It is reused, and what it made is valid until
 // forget.
 type encoder struct {
-	buf    []byte                   // all of it
-	free   []byte                   // what is not in use of it
-	index  map[*message.Message]int // bodies by identity, when they may be shared
+	buf    []byte       // all of it
+	free   []byte       // what is not in use of it
+	index  messageTable // bodies by identity, when they may be shared
 	bodies []encodedBody
 	refs   []int // body of each put
 	aside  []asideBody
@@ -130,26 +130,22 @@ func sealRecord(b []byte, group uint64, dirEnd int, flags byte) {
 func (e *encoder) gatherBodies(puts []queue.StoredPut, nextID func() uint64) {
 	e.bodies, e.refs, e.aside = e.bodies[:0], e.refs[:0], e.aside[:0]
 	shared := len(puts) > 0 && puts[0].Queue != puts[len(puts)-1].Queue
-	if shared && e.index == nil {
-		e.index = make(map[*message.Message]int)
+	if shared {
+		e.index.reset(len(puts))
 	}
 	for i := range puts {
 		m := puts[i].Message
 		if shared {
-			if n, ok := e.index[m]; ok {
-				e.refs = append(e.refs, n)
+			if n, added := e.index.add(m, uint32(len(e.bodies))); !added {
+				e.refs = append(e.refs, int(*n))
 				continue
 			}
-			e.index[m] = len(e.bodies)
 		}
 		e.refs = append(e.refs, len(e.bodies))
 		e.bodies = append(e.bodies, newEncodedBody(m))
 		if e.whole {
 			e.bodies[len(e.bodies)-1].aside = false
 		}
-	}
-	if shared {
-		clear(e.index)
 	}
 	for i := range e.bodies {
 		if e.bodies[i].aside {
@@ -281,6 +277,7 @@ func (eb *encodedBody) append(b []byte) []byte {
 func (e *encoder) forget() {
 	clear(e.bodies)
 	clear(e.aside)
+	e.index.forget()
 	if cap(e.buf) > 2*groupBytes {
 		e.buf = nil
 	}
