@@ -217,10 +217,7 @@ func (r *rawRow) runRaw(b *testing.B, l *load, corpus []*message.Message, check 
 // benchDir is a directory for one run. It is removed after it, not at the end of all.
 func benchDir(b *testing.B) (dir string, remove func()) {
 	b.Helper()
-	dir, err := os.MkdirTemp(b.TempDir(), "store")
-	if err != nil {
-		b.Fatal(err)
-	}
+	dir = b.TempDir()
 	return dir, func() {
 		if err := os.RemoveAll(dir); err != nil {
 			b.Fatal(err)

@@ -219,7 +219,7 @@ func TestDamagedMetaCostsAFewMessages(t *testing.T) { // E12
 // A directory may not claim references for which it has no bodies: what reads it makes
 // room for them first.
 func TestReferencesWithoutBodiesAreNoRecord(t *testing.T) {
-	b := make([]byte, headerBytes)
+	b := append([]byte(nil), make([]byte, headerBytes)...)
 	b = append(b, 0, 1, 1, 0, 1)               // base, sections, queue, level, first
 	b = binary.AppendUvarint(b, 1<<40)         // references
 	b = binary.AppendUvarint(b, 1<<41)         // all of them in a row
