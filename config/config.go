@@ -120,6 +120,17 @@ type Store struct {
 	// keeps 64KiB of its own. A size.
 	QueueMemory Size `key:"queue_memory" min:"1MiB" max:"1024GiB"`
 
+	// The bytes of the journal, where messages of all queues lie as they came, before the
+	// oldest are written again to places of their queues. At twice that publishers are held
+	// back. Messages that are consumed before are written once, and a start after a crash
+	// reads it. A size.
+	JournalMax Size `key:"journal_max" min:"16MiB" max:"16GiB"`
+
+	// adaptive tells the kernel to write single pages of the store's logs while little is
+	// committed at once, and large ones otherwise; on Linux only. system leaves it to the
+	// kernel.
+	Readahead string `key:"readahead" oneof:"adaptive system"`
+
 	// The size of a file that only takes up room. It is deleted when the disk is too full for
 	// the broker to start otherwise, so that it can start and be drained, and made again when
 	// there is room. Disks smaller than 8 GiB have none. A size; 0 is none.
@@ -168,6 +179,8 @@ func Default() Config {
 			Backend:     "badger",
 			MaxUnstored: 8 * MiB,
 			QueueMemory: 16 * MiB,
+			JournalMax:  256 * MiB,
+			Readahead:   "adaptive",
 			Ballast:     256 * MiB,
 		},
 		Log: Log{

@@ -23,7 +23,7 @@ func everything() Config {
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,
 			MaxConsumersPerChannel: 2, OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
 		},
-		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, Ballast: 0, EncryptionKeyFile: "/run/secrets/a key"},
+		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, JournalMax: 20e6, Readahead: "system", Ballast: 0, EncryptionKeyFile: "/run/secrets/a key"},
 		Log:   Log{Level: "trace", Format: "json"},
 		Topology: Topology{
 			VHosts: []VHost{{Name: "A"}},

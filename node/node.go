@@ -93,7 +93,13 @@ func storeDir(c config.Config) string {
 }
 
 func openStore(c config.Config, dir string, log zerolog.Logger) (*persistence.Store, error) {
-	o := persistence.Options{Logger: log, MaxUnstored: int64(c.Store.MaxUnstored), Ballast: int64(c.Store.Ballast)}
+	o := persistence.Options{
+		Logger:          log,
+		MaxUnstored:     int64(c.Store.MaxUnstored),
+		Ballast:         int64(c.Store.Ballast),
+		JournalMax:      int64(c.Store.JournalMax),
+		SystemReadahead: c.Store.Readahead == "system",
+	}
 	if dir == "" {
 		if c.Store.EncryptionKeyFile != "" {
 			log.Warn().Msg("store.encryption_key_file is not used: with the backend memory there is nothing to encrypt")

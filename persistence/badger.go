@@ -16,8 +16,11 @@ const (
 	// file.
 	valueLogFileSize = 128 << 20
 	// With the filler of transaction.pad the memtable is flushed at least this often,
-	// counted in bytes that went to the value log, so that garbage there stays bounded.
+	// counted in bytes that went to the value log, or as often as a paddingShare of what is
+	// alive was written again, so that garbage there stays bounded: by four times the larger
+	// of the two.
 	paddingInterval = 256 << 20
+	paddingShare    = 4
 )
 
 // badgerOptions are the options the store lives with. They were measured for this use:

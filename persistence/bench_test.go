@@ -121,3 +121,32 @@ func (q *benchQueue) Stored(uint64, *message.Wakes) {
 		q.store.EnlistSettled(q)
 	}
 }
+
+// BenchmarkRecord makes the records of full groups, what a store spends on a message
+// beside Badger.
+func BenchmarkRecord(b *testing.B) {
+	for _, queues := range []int{1, 1000} {
+		for _, size := range []int{16, 1024} {
+			b.Run(fmt.Sprintf("queues=%d/size=%d", queues, size), func(b *testing.B) {
+				var puts []queue.StoredPut
+				for i, m := range msgs(b, min(groupPuts, groupBytes/size), size) {
+					puts = append(puts, queue.StoredPut{Queue: queue.ID(i*queues/groupPuts + 1), Seq: uint64(i + 1), Message: m})
+				}
+				var e encoder
+				var s splitter
+				n := len(puts)
+				b.ReportAllocs()
+				for b.Loop() {
+					s.split(puts)
+					if r := e.record(1, 1_700_000_000_000, puts, nil); len(r) < n*size {
+						b.Fatalf("got a record of %d bytes", len(r))
+					}
+					e.forget()
+					s.forget()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/msg")
+				b.ReportMetric(float64(len(e.record(1, 1_700_000_000_000, puts, nil))-n*size)/float64(n), "B/msg")
+			})
+		}
+	}
+}

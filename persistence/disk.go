@@ -57,6 +57,7 @@ type disk struct {
 	reclaimer reclaimer
 	collector *collector
 	mover     *mover
+	adviser   *adviser
 
 	onProblem func(Problem) // of a check
 	repair    bool          // go on where confirmed data is missing

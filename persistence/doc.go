@@ -47,30 +47,40 @@
 // A journal record, a chunk and a part of a body are batch records; a chunk has one section:
 //
 //	 0  2  magic B4 51
-//	 2  1  format version, 1
+//	 2  1  format version, 2
 //	 3  1  flags: bit 0 many sections, bit 1 bodies stored elsewhere; bits 4-7 codec, 0 plain
 //	 4  4  CRC-32C of bytes 8 to dirEnd
 //	 8  8  group
 //	16  4  dirEnd
-//	20  4  CRC-32C of bytes dirEnd to the end
-//	24  …  directory
+//	20  …  directory
 //	       uvarint base time, Unix ms
 //	       uvarint sections, and for each
-//	           uvarint queue, uvarint level, uvarint first seq, uvarint references, and for each
-//	               uvarint seq - previous seq, varint body - previous body, uvarint flags,
-//	               varint expiry - base time when flag 1 is set
+//	           uvarint queue, uvarint level, uvarint first seq, uvarint references,
+//	           and until these are complete
+//	               uvarint 2n: n references, 63 at most, each with the next seq and the
+//	                   next body, without flags
+//	               uvarint 2n+1: n references, each uvarint seq - previous seq,
+//	                   varint body - previous body, uvarint flags,
+//	                   varint expiry - base time when flag 1 is set
 //	       uvarint bodies, and for each
-//	           uvarint length, uvarint payload length, varint publish time - base time,
-//	           uvarint flags, 4 bytes CRC-32C of the body
+//	           uvarint payload length, uvarint flags,
+//	           varint publish time - base time when flag 1 is set,
+//	           uvarint length of meta unless flag 2 is set,
+//	           uvarint body id and uvarint parts (keys 40) when flag 0 is set,
+//	           4 bytes CRC-32C of meta and payload
 //	dirEnd bodies back to back, each
-//	       uvarint length of meta, meta, payload as received
-//	       (or, with body flag 0, uvarint body id and uvarint parts: keys 40)
+//	       meta unless flag 2 is set: then it has that of the body before;
+//	       payload as received unless flag 0 is set
+//
+// Before the first reference of a section comes the seq below its first, and before the
+// first of a record the body -1.
 //
 // A reference has its own expiry and flags and a body its payload length and publish
 // time in the directory (S-14), so what is in a record can be told, and expired, without
-// touching a body. The CRC of all bodies lets recovery check a record in one pass; that of
-// each lets one be read alone and the rest of a damaged record be served. Meta is a list
-// of tag, length, value; unknown tags are skipped and, when a record is rewritten, kept.
+// touching a body. Each body has its CRC, so that it can be read alone and the rest of a
+// damaged record be served; no more than 64 share a meta, and no more are lost with it.
+// Meta is a list of tag, length, value; unknown tags are skipped and, when a record is
+// rewritten, kept.
 //
 // Check reads everything in a store that is not in use and tells what is damaged; Repair
 // makes one start again that does not, and keeps what it takes out of it in a directory

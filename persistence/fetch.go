@@ -269,8 +269,8 @@ func (f *fetcher) wanted(rec *record, p *piece) {
 
 func (f *fetcher) message(w *view, rec *record, b []byte, r *ref) (queue.RestoredMessage, error) {
 	meta, payload, err := rec.body(b, r.body)
-	if err == nil && rec.bodies[r.body].aside {
-		payload, err = w.aside(payload, rec.bodies[r.body].payload)
+	if e := &rec.bodies[r.body]; err == nil && e.aside() {
+		payload, err = w.aside(e)
 	}
 	m := queue.RestoredMessage{Seq: r.seq, Expiry: r.expiry, Redelivered: r.redelivered}
 	if err == nil {
@@ -279,15 +279,11 @@ func (f *fetcher) message(w *view, rec *record, b []byte, r *ref) (queue.Restore
 	return m, err
 }
 
-// aside reads a body that is kept in parts: where says where.
-func (w *view) aside(where []byte, size int) ([]byte, error) {
-	id, parts, err := asideAt(where)
-	if err != nil {
-		return nil, err
-	}
-	payload := make([]byte, 0, size)
-	for n := range parts {
-		err := w.get(appendBodyKey(nil, id, n), func(b []byte) error {
+// aside reads a payload that is kept in parts.
+func (w *view) aside(e *bodyEntry) ([]byte, error) {
+	payload := make([]byte, 0, e.payload)
+	for n := range e.parts {
+		err := w.get(appendBodyKey(nil, e.id, n), func(b []byte) error {
 			piece, err := parsePart(b)
 			if err == nil {
 				payload = append(payload, piece...)
@@ -295,11 +291,11 @@ func (w *view) aside(where []byte, size int) ([]byte, error) {
 			return err
 		})
 		if err != nil {
-			return nil, damaged("part %d of body %d: %v", n, id, err)
+			return nil, damaged("part %d of body %d: %v", n, e.id, err)
 		}
 	}
-	if len(payload) != size {
-		return nil, damaged("body %d has %d bytes instead of %d", id, len(payload), size)
+	if len(payload) != e.payload {
+		return nil, damaged("body %d has %d bytes instead of %d", e.id, len(payload), e.payload)
 	}
 	return payload, nil
 }

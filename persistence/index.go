@@ -30,7 +30,8 @@ type index struct {
 	deadBodies []*storedBody          // likewise
 
 	journal    journalUse
-	chunkBytes int // how large a chunk is to be
+	chunkBytes int   // how large a chunk is to be
+	bytes      int64 // of the values of all records that are not buried
 	// lookUp finds the numbers of a stretch that has holes and does not know where. The
 	// error is damage.
 	lookUp func(s *stretch) ([]uint64, error)
@@ -116,6 +117,7 @@ func (x *index) level(id queue.ID, level uint8) *levelIndex {
 
 // addRecord makes a record known. Its stretches are added next.
 func (x *index) addRecord(r *stored) {
+	x.bytes += r.bytes
 	if r.chunk != nil {
 		return // it is known by its stretch
 	}
@@ -125,6 +127,13 @@ func (x *index) addRecord(r *stored) {
 		x.order = slices.DeleteFunc(x.order, func(r *stored) bool { return x.records[r.group] != r })
 	}
 	x.order = append(x.order, r)
+}
+
+// held is how many bytes the records have of which something is alive.
+func (x *index) held() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.bytes
 }
 
 // count adds a journal record to what could be moved, or takes it off.
@@ -167,6 +176,7 @@ func (x *index) bury(r *stored) {
 		}
 	}
 	r.buried = true
+	x.bytes -= r.bytes
 	x.dead = append(x.dead, r)
 }
 

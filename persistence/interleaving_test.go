@@ -186,8 +186,9 @@ func TestReadFollowsWhatWasMoved(t *testing.T) {
 	q := declare(t, s, 1, "q")
 	q.put(msg(t, "a"), msg(t, "b"))
 	flush(t, s, q)
+	every := func(*stored) bool { return true }
 	pieces := m.pick(levelPlace{1, 0}, 0, func(x *index, lv *levelIndex, from uint64) []piece {
-		return x.pickJournal(lv, from, 1<<62, func(*stored) bool { return true })
+		return x.pickJournal(lv, from, every, every)
 	})
 	mv := &move{queue: 1, from: pieces}
 	if err := m.fetcher.build(mv); err != nil || len(mv.chunks) != 1 {

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/leveretmq/leveret/message"
@@ -45,6 +46,12 @@ func appendMeta(b []byte, m *message.Message) []byte {
 	return b
 }
 
+// metaEqual tells whether appendMeta appends the same for both.
+func metaEqual(a, b *message.Message) bool {
+	return a.Exchange == b.Exchange && a.RoutingKey == b.RoutingKey && a.Dead == b.Dead && a.Persistent == b.Persistent &&
+		a.More == nil && b.More == nil && bytes.Equal(a.Properties(), b.Properties())
+}
+
 // metaBytes is how much appendMeta appends.
 func metaBytes(m *message.Message) int {
 	n := tagBytes(len(m.Exchange)) + tagBytes(len(m.RoutingKey)) + tagBytes(len(m.Properties())) + 3
@@ -67,6 +74,14 @@ func appendTag[T ~string | ~[]byte](b []byte, tag uint64, value T) []byte {
 
 // tagBytes is how much appendTag appends for one of the tags above and a value of n bytes.
 func tagBytes(n int) int { return 1 + uvarintBytes(uint64(n)) + n }
+
+func uvarintBytes(v uint64) int {
+	n := 1
+	for ; v >= 0x80; v >>= 7 {
+		n++
+	}
+	return n
+}
 
 // decodeMessage makes a message of its own out of what body returned. intern gives the
 // exchange's name, so that a million messages share one.

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -37,7 +38,7 @@ type moveBatch struct {
 // rawMessage is a message as it is in a record.
 type rawMessage struct {
 	ref
-	bodyEntry         // offset is that in the bodies gathered
+	bodyEntry         // its offsets are those in the bodies gathered
 	record    *stored // it comes from
 }
 
@@ -47,7 +48,7 @@ func encodeChunk(id queue.ID, level uint8, all []rawMessage, b []byte) movedChun
 	size := headerBytes + 64 + 60*len(all)
 	for i := range all {
 		m := &all[i]
-		size += m.length
+		size += m.metaBytes + m.stored()
 		k.bytes += uint32(m.payload)
 		k.minTime = min(k.minTime, m.published)
 		if m.expiry != 0 && (k.minExpiry == 0 || m.expiry < k.minExpiry) {
@@ -56,44 +57,45 @@ func encodeChunk(id queue.ID, level uint8, all []rawMessage, b []byte) movedChun
 	}
 	k.minTime = max(k.minTime, 0)
 	c := movedChunk{key: k, seqs: make([]uint64, 0, len(all))}
+	refs := make([]ref, len(all))
+	for i := range all {
+		refs[i] = all[i].ref
+		refs[i].body = i
+		c.seqs = append(c.seqs, refs[i].seq)
+	}
 	v := append(make([]byte, 0, size), make([]byte, headerBytes)...)
 	v = binary.AppendUvarint(v, uint64(k.minTime))
 	v = append(v, 1)
 	v = binary.AppendUvarint(v, uint64(id))
 	v = binary.AppendUvarint(v, uint64(level))
-	v = binary.AppendUvarint(v, k.first)
+	v = appendRefs(v, refs, -1, k.minTime)
 	v = binary.AppendUvarint(v, uint64(len(all)))
-	seq := k.first
-	for i := range all {
+	same := make([]bool, len(all)) // as the one before
+	for i, run := 0, 0; i < len(all); i++ {
 		m := &all[i]
-		v = binary.AppendUvarint(v, m.seq-seq)
-		v = binary.AppendVarint(v, int64(min(i, 1)))
-		v = appendRefFlags(v, &m.ref, k.minTime)
-		seq = m.seq
-		c.seqs = append(c.seqs, seq)
-	}
-	v = binary.AppendUvarint(v, uint64(len(all)))
-	for i := range all {
-		m := &all[i]
-		v = binary.AppendUvarint(v, uint64(m.length))
-		v = binary.AppendUvarint(v, uint64(m.payload))
-		v = binary.AppendVarint(v, m.published-k.minTime)
-		if m.aside {
-			c.flags = flagBodiesAside
-			v = append(v, bodyAside)
-		} else {
-			v = append(v, 0)
+		same[i] = i > 0 && run < maxSameMeta && bytes.Equal(all[i-1].metaIn(b), m.metaIn(b))
+		if !same[i] {
+			run = 0
 		}
-		v = binary.BigEndian.AppendUint32(v, m.crc)
+		run++
+		v = appendBodyEntry(v, &m.bodyEntry, same[i], m.published-k.minTime)
+		if m.aside() {
+			c.flags = flagBodiesAside
+		}
 	}
 	c.dirEnd = len(v)
 	for i := range all {
 		m := &all[i]
-		v = append(v, b[m.offset:m.offset+m.length]...)
+		if !same[i] {
+			v = append(v, m.metaIn(b)...)
+		}
+		v = append(v, b[m.offset:m.offset+m.stored()]...)
 	}
 	c.value = v
 	return c
 }
+
+func (x *bodyEntry) metaIn(b []byte) []byte { return b[x.meta : x.meta+x.metaBytes] }
 
 func appendRefFlags(b []byte, r *ref, base int64) []byte {
 	flags := byte(0)
@@ -139,20 +141,22 @@ func (f *fetcher) build(m *move) error {
 			for j := range f.refs {
 				r := &f.refs[j]
 				e := rec.bodies[r.body]
-				body := b[e.offset : e.offset+e.length]
-				if got := crc32.Checksum(body, castagnoli); got != e.crc {
-					broken = append(broken, brokenBody{r.seq, damaged("checksum %08x instead of %08x", got, e.crc)})
+				meta, payload, err := rec.body(b, r.body)
+				if err != nil {
+					broken = append(broken, brokenBody{r.seq, err})
 					continue
 				}
+				e.meta = len(bodies)
+				bodies = append(bodies, meta...)
 				e.offset = len(bodies)
-				id, s := f.apart(rec, p, r, body)
+				id, s := f.apart(rec, p, r, payload)
 				if s != nil {
 					shared = append(shared, s)
 				}
 				if id != 0 {
-					bodies = appendApart(bodies, body, &e, id)
+					e.id, e.parts, e.crc = id, 1, crc32.Checksum(meta, castagnoli)
 				} else {
-					bodies = append(bodies, body...)
+					bodies = append(bodies, payload...)
 				}
 				all = append(all, rawMessage{*r, e, p.record})
 			}
@@ -210,9 +214,9 @@ func (x *index) needs(r *stored) bool {
 // apart tells under which number the body of a message lies by itself, 0 when it goes into
 // the chunk: one that is large and that other living messages of its record have, too, is
 // not copied for each. It is returned when it has yet to be written.
-func (f *fetcher) apart(rec *record, p *piece, r *ref, body []byte) (id uint64, s *sharedBody) {
+func (f *fetcher) apart(rec *record, p *piece, r *ref, payload []byte) (id uint64, s *sharedBody) {
 	e := &rec.bodies[r.body]
-	if e.aside || f.anything || e.payload < sharedFloor {
+	if e.aside() || f.anything || e.payload < sharedFloor {
 		return 0, nil
 	}
 	x := f.d.index
@@ -238,23 +242,12 @@ func (f *fetcher) apart(rec *record, p *piece, r *ref, body []byte) (id uint64, 
 	if len(refs) < 2 {
 		return 0, nil
 	}
-	s = &sharedBody{storedBody: storedBody{id: f.d.newID(), refs: refs}, payload: slices.Clone(body[e.length-e.payload:])}
+	s = &sharedBody{storedBody: storedBody{id: f.d.newID(), refs: refs}, payload: slices.Clone(payload)}
 	if f.shared == nil {
 		f.shared = make(map[bodyPlace]*sharedBody)
 	}
 	f.shared[at] = s
 	return s.id, s
-}
-
-// appendApart appends what stands for a body that lies by itself: its meta, and where it
-// is.
-func appendApart(b, body []byte, e *bodyEntry, id uint64) []byte {
-	start := len(b)
-	b = append(b, body[:e.length-e.payload]...)
-	b = binary.AppendUvarint(b, id)
-	b = binary.AppendUvarint(b, 1) // part
-	e.aside, e.length, e.crc = true, len(b)-start, crc32.Checksum(b[start:], castagnoli)
-	return b
 }
 
 // cut makes the chunks, of about the same size and no larger than that if they can.
@@ -388,6 +381,7 @@ func (x *index) moved(m *move) {
 func (x *index) newStretch(lv *levelIndex, c *movedChunk) stretch {
 	k := c.key
 	r := &stored{group: k.group, written: k.minTime, bytes: int64(len(c.value)), refs: int(k.count), chunk: &k}
+	x.addRecord(r)
 	s := stretch{record: r, first: k.first, last: k.last, bytes: int64(k.bytes), count: k.count, left: k.count}
 	for i, seq := range c.seqs {
 		if lv.alive(seq) {

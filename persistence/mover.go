@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"errors"
-	"math"
 	"time"
 
 	"github.com/leveretmq/leveret/queue"
@@ -152,19 +151,23 @@ func (m *mover) relieve() {
 // makeRoom empties the oldest records of the journal, up to half of it, and tells whether
 // anything was moved.
 func (m *mover) makeRoom() bool {
-	upTo := m.oldest()
+	upTo, along := m.oldest()
 	return m.pass(func(x *index, lv *levelIndex, from uint64) []piece {
-		return x.pickJournal(lv, from, math.MaxInt64, func(r *stored) bool { return r.group <= upTo })
+		return x.pickJournal(lv, from,
+			func(r *stored) bool { return r.group <= upTo },
+			func(r *stored) bool { return r.group <= along })
 	}, onlyJournal)
 }
 
-// oldest is the group up to which records are to be emptied.
-func (m *mover) oldest() uint64 {
+// oldest is the group up to which records are to be emptied, and the one up to which they
+// may go along: as many as their directories find room for. Were there more, each move
+// would read all of them again.
+func (m *mover) oldest() (upTo, along uint64) {
 	x := m.d.index
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var bytes int64
-	records, refs, upTo := 0, 0, uint64(0)
+	records, refs, enough := 0, 0, false
 	for _, r := range x.order {
 		if x.records[r.group] != r || r.fixed || r.quarantined {
 			continue
@@ -172,12 +175,16 @@ func (m *mover) oldest() uint64 {
 		bytes += r.bytes
 		records++
 		refs += r.refs
-		upTo = r.group
-		if bytes >= m.limits.bytes/2 || records >= m.limits.records/2 || refs >= passRefs {
+		if along > 0 && refs > passRefs {
 			break
 		}
+		along = r.group
+		if !enough {
+			upTo = r.group
+		}
+		enough = enough || bytes >= m.limits.bytes/2 || records >= m.limits.records/2
 	}
-	return upTo
+	return upTo, along
 }
 
 // tidy moves old messages out of records that are mostly dead, and makes one of several
@@ -185,7 +192,9 @@ func (m *mover) oldest() uint64 {
 func (m *mover) tidy() {
 	before := m.now().Add(-moveAge).UnixMilli()
 	journal := m.pass(func(x *index, lv *levelIndex, from uint64) []piece {
-		return x.pickJournal(lv, from, before, func(r *stored) bool { return r.written <= before && 2*r.live < r.refs })
+		return x.pickJournal(lv, from,
+			func(r *stored) bool { return r.written <= before && 2*r.live < r.refs },
+			func(r *stored) bool { return r.written <= before })
 	}, onlyJournal)
 	small := m.pass(func(x *index, lv *levelIndex, from uint64) []piece {
 		return x.pickSmall(lv, from, before)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -195,9 +194,10 @@ func TestMoveThatCameTooLateIsGivenUp(t *testing.T) {
 		flush(t, s, q)
 	}
 	b := &moveBatch{done: make(chan struct{})}
+	every := func(*stored) bool { return true }
 	for id := range queue.ID(3) {
 		pieces := m.pick(levelPlace{id + 1, 0}, 0, func(x *index, lv *levelIndex, from uint64) []piece {
-			return x.pickJournal(lv, from, 1<<62, func(*stored) bool { return true })
+			return x.pickJournal(lv, from, every, every)
 		})
 		mv := &move{queue: id + 1, from: pieces}
 		if err := m.fetcher.build(mv); err != nil || len(mv.chunks) != 1 {
@@ -324,7 +324,7 @@ func TestSharedBodyIsKnownToThoseLeftInTheJournal(t *testing.T) {
 		flush(t, s, a, b)
 		// Only queue 1 is looked at.
 		m.pass(func(x *index, lv *levelIndex, from uint64) []piece {
-			return x.pickJournal(lv, from, math.MaxInt64, func(*stored) bool { return lv == x.find(1, 0) })
+			return x.pickJournal(lv, from, func(*stored) bool { return lv == x.find(1, 0) }, func(*stored) bool { return true })
 		}, onlyJournal)
 		if got := []int{len(chunks(t, s)), len(keys(t, s, keyJournal)), len(keys(t, s, keyBody)), len(keys(t, s, keyBodyRef))}; got[0] != 1 || got[1] != 1 || got[2] != 1 || got[3] != 2 {
 			t.Fatalf("got %d chunks, %d journal records, %d bodies, %d references", got[0], got[1], got[2], got[3])

@@ -68,6 +68,9 @@ func openDisk(dir string, o Options, nextID *atomic.Uint64, stats *counters) (*d
 		metadataParts: make(map[string]int),
 	}
 	d.tx.d = d
+	if !o.SystemReadahead {
+		d.adviser = newAdviser(dir)
+	}
 	if o.valueLogFile > 0 {
 		d.valueLogFile, d.padEvery = o.valueLogFile, 2*o.valueLogFile
 	}

@@ -28,10 +28,9 @@ func (x *index) small(s *stretch) bool {
 }
 
 // pickJournal finds the first section numbered from or above whose journal record is to
-// be emptied, and the neighbours that go with it: what follows in the journal and was
-// written until before, and small chunks, unless rewriting those costs more than what is
-// moved.
-func (x *index) pickJournal(lv *levelIndex, from uint64, before int64, wanted func(*stored) bool) []piece {
+// be emptied, and the neighbours that go with it: what follows in the journal if it may go
+// along, and small chunks, unless rewriting those costs more than what is moved.
+func (x *index) pickJournal(lv *levelIndex, from uint64, wanted, along func(*stored) bool) []piece {
 	i := lv.search(from)
 	for ; i < len(lv.sections); i++ {
 		if s := &lv.sections[i]; s.left > 0 && s.first >= from && s.record.chunk == nil && s.record.movable() && wanted(s.record) {
@@ -47,7 +46,7 @@ func (x *index) pickJournal(lv *levelIndex, from uint64, before int64, wanted fu
 		if s.left == 0 {
 			continue
 		}
-		journal := s.record.chunk == nil && s.record.movable() && s.record.written <= before
+		journal := s.record.chunk == nil && s.record.movable() && along(s.record)
 		if !p.fits(s) || !journal && !(x.small(s) && s.leftBytes() <= p.bytes) {
 			break
 		}

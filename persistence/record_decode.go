@@ -15,6 +15,7 @@ type record struct {
 	base     int64 // when it was made, Unix milliseconds
 	sections []section
 	bodies   []bodyEntry
+	end      int // of the last body
 }
 
 // section is a run of references of one level of a queue, in order.
@@ -31,12 +32,25 @@ type ref struct {
 	redelivered bool
 }
 
+// bodyEntry is where a body is. Several may have one meta.
 type bodyEntry struct {
-	offset, length int
-	payload        int   // length of the payload, wherever it is
-	published      int64 // Unix milliseconds
-	crc            uint32
-	aside          bool
+	meta, metaBytes int
+	offset          int    // of the payload
+	payload         int    // its length, wherever it is
+	published       int64  // Unix milliseconds
+	crc             uint32 // of meta and payload, or of meta alone
+	parts           uint32 // of a payload that is kept aside; 0 of others
+	id              uint64 // of one that is kept aside
+}
+
+func (x *bodyEntry) aside() bool { return x.parts > 0 }
+
+// stored is how many bytes of payload are in the record.
+func (x *bodyEntry) stored() int {
+	if x.aside() {
+		return 0
+	}
+	return x.payload
 }
 
 // parseRecord verifies and reads a record's directory and nothing else: bodies are not
@@ -83,101 +97,114 @@ func openRecord(b []byte) (dirEnd uint64, err error) {
 		return 0, damaged("directory has checksum %08x instead of %08x", got, want)
 	}
 	if b[2] != recordVersion || b[3]&codecMask != 0 {
-		return 0, &newerError{what: "a batch record", version: uint64(b[2])}
+		return 0, &newerError{what: "a batch record", version: uint64(b[2]), older: b[2] < recordVersion}
 	}
 	return dirEnd, nil
 }
 
 func (r *record) readSections(c *cursor, base int64) {
-	body := 0
+	body := -1
+	most := uint64(maxRun * len(c.b))
 	for n := c.count(4); n > 0 && !c.failed; n-- {
 		s := section{queue: queue.ID(c.uvarint())}
 		level := c.uvarint()
-		seq := c.uvarint()
-		refs := c.count(3)
-		if level > 255 || c.failed {
+		seq := c.uvarint() - 1
+		refs := c.uvarint()
+		if level > 255 || c.failed || refs > most {
 			c.failed = true
 			return
 		}
+		most -= refs
 		s.level = uint8(level)
-		s.refs = make([]ref, 0, refs)
-		for ; refs > 0 && !c.failed; refs-- {
-			seq += c.uvarint()
-			body += int(c.varint())
-			flags := c.uvarint()
-			f := ref{seq: seq, body: body, redelivered: flags&refRedelivered != 0}
-			if flags&refExpires != 0 {
-				f.expiry = base + c.varint()
+		s.refs = make([]ref, 0, min(refs, uint64(len(c.b))))
+		for refs > 0 && !c.failed {
+			h := c.uvarint()
+			run := h >> 1
+			if run == 0 || run > refs || h&1 == 0 && run > maxRun {
+				c.failed = true
+				return
 			}
-			s.refs = append(s.refs, f)
+			refs -= run
+			for ; run > 0 && !c.failed; run-- {
+				f := ref{}
+				if h&1 == 0 {
+					seq++
+					body++
+				} else {
+					seq += c.uvarint()
+					body += int(c.varint())
+					flags := c.uvarint()
+					f.redelivered = flags&refRedelivered != 0
+					if flags&refExpires != 0 {
+						f.expiry = base + c.varint()
+					}
+				}
+				f.seq, f.body = seq, body
+				s.refs = append(s.refs, f)
+			}
 		}
 		r.sections = append(r.sections, s)
 	}
 }
 
 func (r *record) readBodies(c *cursor, base int64, offset, end int) {
-	n := c.count(8)
+	n := c.count(6)
 	r.bodies = make([]bodyEntry, 0, n)
+	r.end = offset
 	for ; n > 0 && !c.failed; n-- {
-		length, payload := c.uvarint(), c.uvarint()
-		e := bodyEntry{offset: offset, length: int(length), payload: int(payload)}
-		e.published = base + c.varint()
-		e.aside = c.uvarint()&bodyAside != 0
-		e.crc = c.fixed32()
-		if length > uint64(end-offset) || payload > 1<<40 {
-			c.failed = true
+		payload, flags := c.uvarint(), c.uvarint()
+		e := bodyEntry{payload: int(payload), published: base}
+		if flags&bodyPublished != 0 {
+			e.published += c.varint()
 		}
-		offset += e.length
+		metaBytes := uint64(0)
+		switch last := len(r.bodies) - 1; {
+		case flags&bodySameMeta == 0:
+			metaBytes = c.uvarint()
+			e.meta, e.metaBytes = r.end, int(metaBytes)
+		case last < 0:
+			c.failed = true
+		default:
+			e.meta, e.metaBytes = r.bodies[last].meta, r.bodies[last].metaBytes
+		}
+		if flags&bodyAside != 0 {
+			e.id = c.uvarint()
+			parts := c.uvarint()
+			c.failed = c.failed || parts == 0 || parts > 1<<20
+			e.parts = uint32(parts)
+		}
+		e.crc = c.fixed32()
+		left := uint64(end - r.end)
+		if metaBytes > left || payload > 1<<40 || uint64(e.stored()) > left-metaBytes {
+			c.failed = true
+			return
+		}
+		e.offset = r.end + int(metaBytes)
+		r.end = e.offset + e.stored()
 		r.bodies = append(r.bodies, e)
 	}
-	if offset != end || len(c.b) != 0 {
+	if r.end != end || len(c.b) != 0 {
 		c.failed = true
 	}
 }
 
 // fits tells whether b can be the record that r was parsed from: it has its length.
-func (r *record) fits(b []byte) bool {
-	if len(r.bodies) == 0 {
-		return false
-	}
-	last := &r.bodies[len(r.bodies)-1]
-	return len(b) == last.offset+last.length
-}
+func (r *record) fits(b []byte) bool { return len(r.bodies) > 0 && len(b) == r.end }
 
 // search is the first reference to seq or what comes after it.
 func (s *section) search(seq uint64) int {
 	return sort.Search(len(s.refs), func(i int) bool { return s.refs[i].seq >= seq })
 }
 
-// body cuts body n out of the bytes the record was parsed from, and verifies it.
+// body cuts body n out of the bytes the record was parsed from, and verifies it. The
+// payload of one that is kept aside is not there.
 func (r *record) body(b []byte, n int) (meta, payload []byte, err error) {
 	e := &r.bodies[n]
-	body := b[e.offset : e.offset+e.length]
-	if got := crc32.Checksum(body, castagnoli); got != e.crc {
+	meta, payload = b[e.meta:e.meta+e.metaBytes], b[e.offset:e.offset+e.stored()]
+	if got := crc32.Update(crc32.Checksum(meta, castagnoli), castagnoli, payload); got != e.crc {
 		return nil, nil, damaged("body %d has checksum %08x instead of %08x", n, got, e.crc)
 	}
-	c := cursor{b: body}
-	meta = c.bytes(c.uvarint())
-	if c.failed || !e.aside && len(c.b) != e.payload {
-		return nil, nil, damaged("body %d does not add up", n)
-	}
-	return meta, c.b, nil
-}
-
-// bodiesWhole tells whether the checksum of all bodies of a record that parsed is right.
-func bodiesWhole(b []byte) bool {
-	return crc32.Checksum(b[binary.BigEndian.Uint32(b[16:]):], castagnoli) == binary.BigEndian.Uint32(b[20:])
-}
-
-// asideAt reads where a body that is stored aside is: what body returned as its payload.
-func asideAt(b []byte) (id uint64, parts uint32, err error) {
-	c := cursor{b: b}
-	id = c.uvarint()
-	n := c.uvarint()
-	if c.failed || n == 0 || n > 1<<20 {
-		return 0, 0, damaged("where a body is kept cannot be read")
-	}
-	return id, uint32(n), nil
+	return meta, payload, nil
 }
 
 // cursor reads integers off a slice. After a failure it returns zeros.

@@ -119,6 +119,7 @@ func (r *recovery) takeChunk(lv *recoveredLevel, k *chunkKey, ranges []queue.Ran
 	}
 	if len(ranges) == 1 && ranges[0].First == k.first && ranges[0].Last == k.last && !suspicious && lv.untouched(ranges[0]) {
 		s.live, s.refs = int(k.count), int(k.count)
+		r.d.index.addRecord(s)
 		r.d.index.push(index, stretch{record: s, first: k.first, last: k.last, bytes: int64(k.bytes), count: k.count, left: k.count})
 		lv.found(queue.Run{Range: ranges[0], Count: int(k.count), Bytes: int64(k.bytes), MinExpiry: k.minExpiry})
 		return nil
@@ -135,6 +136,7 @@ func (r *recovery) takeChunk(lv *recoveredLevel, k *chunkKey, ranges []queue.Ran
 		}
 		return nil
 	})
+	r.d.index.addRecord(s)
 	var d damage
 	if errors.As(err, &d) {
 		r.damaged++

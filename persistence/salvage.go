@@ -266,10 +266,8 @@ func recordLength(b []byte) int {
 	base := int64(c.uvarint())
 	r.readSections(&c, base)
 	r.readBodies(&c, base, int(dirEnd), len(b))
-	if n := len(r.bodies); n > 0 && len(c.b) == 0 {
-		if end := r.bodies[n-1].offset + r.bodies[n-1].length; end <= len(b) {
-			return end
-		}
+	if len(r.bodies) > 0 && len(c.b) == 0 {
+		return r.end
 	}
 	return 0
 }

@@ -1,9 +1,6 @@
 package persistence
 
-import (
-	"github.com/leveretmq/leveret/message"
-	"github.com/leveretmq/leveret/queue"
-)
+import "github.com/leveretmq/leveret/queue"
 
 const (
 	// chunkFloor is how many bytes of bodies that no other queue shares earn a queue a chunk
@@ -27,8 +24,9 @@ type splitter struct {
 	chunkBytes int // how large a chunk is to be
 	segments   []segment
 	journal    []queue.StoredPut
-	owner      map[*message.Message]queue.ID
-	shared     map[*message.Message]struct{}
+	table      messageTable
+	bodies     []uint32 // of each put, the first with its message; none when all are of one queue
+	shared     []bool   // by that first put, whether it is of several queues
 }
 
 // split returns the segments of puts, all of them and in order. Chunks are cut where a
@@ -45,7 +43,7 @@ func (s *splitter) split(puts []queue.StoredPut) []segment {
 		for i < end {
 			own := i
 			bytes := 0
-			for ; own < end && s.own(&puts[own]); own++ {
+			for ; own < end && s.own(puts, own); own++ {
 				bytes += puts[own].Message.BodyBytes()
 			}
 			if bytes >= chunkFloor {
@@ -78,27 +76,25 @@ func worthChunks(puts []queue.StoredPut) bool {
 }
 
 func (s *splitter) findShared(puts []queue.StoredPut) {
+	s.bodies, s.shared = s.bodies[:0], s.shared[:0]
 	if puts[0].Queue == puts[len(puts)-1].Queue {
 		return
 	}
-	if s.owner == nil {
-		s.owner = make(map[*message.Message]queue.ID)
-		s.shared = make(map[*message.Message]struct{})
-	}
+	s.table.reset(len(puts))
 	for i := range puts {
-		m := puts[i].Message
-		if owner, there := s.owner[m]; !there {
-			s.owner[m] = puts[i].Queue
-		} else if owner != puts[i].Queue {
-			s.shared[m] = struct{}{}
+		first, _ := s.table.add(puts[i].Message, uint32(i))
+		s.bodies = append(s.bodies, *first)
+		s.shared = append(s.shared, false)
+		if puts[*first].Queue != puts[i].Queue {
+			s.shared[*first] = true
 		}
 	}
 }
 
-// own tells whether a message can go into a chunk of its queue.
-func (s *splitter) own(p *queue.StoredPut) bool {
-	_, shared := s.shared[p.Message]
-	return !shared && p.Message.BodyBytes() <= maxInlineBody
+// own tells whether the message of put i can go into a chunk of its queue.
+func (s *splitter) own(puts []queue.StoredPut, i int) bool {
+	shared := len(s.bodies) > 0 && s.shared[s.bodies[i]]
+	return !shared && puts[i].Message.BodyBytes() <= maxInlineBody
 }
 
 // cut makes chunks of about the same size.
@@ -139,6 +135,5 @@ func (s *splitter) rest(puts []queue.StoredPut, segments []segment) []queue.Stor
 // forget lets go of the messages.
 func (s *splitter) forget() {
 	clear(s.journal)
-	clear(s.owner)
-	clear(s.shared)
+	s.table.forget()
 }

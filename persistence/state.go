@@ -216,11 +216,13 @@ func decodeRun(b []byte) (run, error) {
 
 // schemaVersion is the version of the layout as a whole, and minReader the oldest that can
 // read it: since 2 there are chunks, and a program that knew none would find messages
-// missing. Badger keeps externalMagic, which changes only when Badger's own files do.
+// missing; since 3 records have version 2. Badger keeps externalMagic, which changes only when Badger's own files do.
 const (
-	schemaVersion = 2
-	minReader     = 2
+	schemaVersion = 3
+	minReader     = 3
 	externalMagic = 1
+	// oldestSchema is the oldest that this program reads: none before was released.
+	oldestSchema = 3
 )
 
 // schema is the value under 00.
@@ -243,6 +245,9 @@ func decodeSchema(b []byte) (schema, error) {
 	if !c.failed && s.minReader > schemaVersion {
 		return schema{}, &newerError{what: "the store", version: uint64(s.version)}
 	}
+	if !c.failed && s.version < oldestSchema {
+		return schema{}, &newerError{what: "the store", version: uint64(s.version), older: true}
+	}
 	copy(s.node[:], c.bytes(16))
 	s.created = int64(c.fixed64())
 	if c.failed {
@@ -251,13 +256,17 @@ func decodeSchema(b []byte) (schema, error) {
 	return s, nil
 }
 
-// newerError is what a format is that this program does not know yet. It is not damage:
-// nothing may be dropped because of it.
+// newerError is what a format is that this program does not know yet, or not any more. It
+// is not damage: nothing may be dropped because of it.
 type newerError struct {
 	what    string
 	version uint64
+	older   bool
 }
 
 func (e *newerError) Error() string {
+	if e.older {
+		return fmt.Sprintf("%s has format version %d, which this program does not read any more; it was written before the first release", e.what, e.version)
+	}
 	return fmt.Sprintf("%s has format version %d, which this program does not know; it was written by a newer one", e.what, e.version)
 }

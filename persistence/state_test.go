@@ -22,7 +22,7 @@ func TestStateMarkerAndRunComeBackAsWritten(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
 		}
 	}
-	c := schema{version: 1, minReader: 1, node: [16]byte{1, 2}, created: 99}
+	c := schema{version: oldestSchema, minReader: 1, node: [16]byte{1, 2}, created: 99}
 	if got, err := decodeSchema(appendSchema(c)); err != nil || got != c {
 		t.Errorf("got %+v, %v, want %+v", got, err, c)
 	}

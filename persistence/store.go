@@ -34,6 +34,10 @@ type Options struct {
 	// for none. A store has the one it was made with for as long as it lives.
 	EncryptionKey []byte
 
+	// SystemReadahead leaves it to the kernel how much of the logs it reads ahead, and with it
+	// how much it writes. Otherwise it is told what suits the groups; on Linux only.
+	SystemReadahead bool
+
 	byHand       bool  // a test drives the mover
 	valueLogFile int64 // a test's, for garbage to be collected soon
 	onProblem    func(Problem)

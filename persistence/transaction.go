@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -127,6 +128,7 @@ func (t *transaction) commit() error {
 	d.group = group
 	d.sequence.write(group)
 	d.views.renew(group)
+	d.adviser.written(t.valueBytes, time.Now())
 	d.stats.transactions.Add(1)
 	if d.collector != nil {
 		d.collector.committed()
@@ -160,7 +162,7 @@ var padding [metadataPart]byte
 // not fit is owed to the next transaction.
 func (t *transaction) pad() {
 	d := t.d
-	d.paddingOwed += t.valueBytes * memTableSize / d.padEvery
+	d.paddingOwed += t.valueBytes * memTableSize / max(d.padEvery, d.index.held()/paddingShare)
 	for d.paddingOwed > 0 {
 		n := min(d.paddingOwed, int64(len(padding)))
 		d.paddingSlot++
