@@ -15,12 +15,16 @@ import (
 
 func noID() uint64 { panic("no id was expected to be needed") }
 
-// somePuts are puts of several queues and levels, with holes, shared bodies, expiries and
-// redelivered flags.
+// somePuts are puts of several queues and levels, now and then of very many, with holes,
+// shared bodies, expiries, redelivered flags, and metas of which some are alike.
 func somePuts(t testing.TB, r *rand.Rand) []queue.StoredPut {
 	var puts []queue.StoredPut
 	shared := msgs(t, 1+r.IntN(5), 40)
-	for id := range queue.ID(1 + r.IntN(4)) {
+	queues := 1 + r.IntN(4)
+	if r.IntN(40) == 0 {
+		queues = 120
+	}
+	for id := range queue.ID(queues) {
 		seq := r.Uint64N(1 << 40)
 		for level := range uint8(1 + r.IntN(3)) {
 			for range 1 + r.IntN(10) {
@@ -33,6 +37,9 @@ func somePuts(t testing.TB, r *rand.Rand) []queue.StoredPut {
 					p.Message = shared[r.IntN(len(shared))]
 				} else {
 					p.Message = msg(t, strings.Repeat("b", r.IntN(200)))
+					if r.IntN(4) == 0 {
+						p.Message.RoutingKey = strings.Repeat("k", r.IntN(3))
+					}
 				}
 				puts = append(puts, p)
 			}
