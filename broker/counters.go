@@ -33,6 +33,15 @@ type Counters struct {
 	MessageSizes               Sizes        // of those received
 }
 
+// VHostCounters are totals of one virtual host since the broker started, or the virtual
+// host was made. Connections count them.
+type VHostCounters struct {
+	MessagesReceived           atomic.Uint64
+	MessagesConfirmed          atomic.Uint64
+	MessagesUnroutableDropped  atomic.Uint64
+	MessagesUnroutableReturned atomic.Uint64
+}
+
 // SizeBuckets is how many buckets message sizes are counted in.
 const SizeBuckets = 9
 

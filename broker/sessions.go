@@ -2,8 +2,10 @@ package broker
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
@@ -14,6 +16,8 @@ import (
 type Session interface {
 	// Describe is safe from any goroutine.
 	Describe() SessionInfo
+	// Channels are those that are open, by number. It is safe from any goroutine.
+	Channels() []ChannelInfo
 	// Close asks for the connection to be ended with reason. It does not wait, and is
 	// called with nothing locked.
 	Close(reason *amqp.Error)
@@ -25,6 +29,61 @@ type SessionInfo struct {
 	User     string // "" before the login
 	VHost    string // "" before connection.open
 	Channels int
+
+	Peer, Here       netip.AddrPort // not valid when they are not known
+	OpenedAt         time.Time
+	Mechanism        string // of the login, such as PLAIN
+	ChannelMax       uint16
+	FrameMax         uint32        // octets; 0 for no limit
+	Heartbeat        time.Duration // as agreed on; 0 for none
+	ClientProperties amqp.Table    // not to be changed
+	Blocked          bool          // it has published while an alarm is on, and is not read
+
+	OctetsReceived, OctetsSent uint64
+	Reads, Writes              uint64 // in how many pieces those came and went
+	Pending                    int    // octets that wait to be sent
+}
+
+// ChannelInfo is what a channel tells about itself.
+type ChannelInfo struct {
+	Number         uint16
+	Confirm        bool // is in confirm mode
+	Transactional  bool
+	Prefetch       int // of consumers to come; 0 for no limit
+	GlobalPrefetch int // of all consumers together; 0 for no limit
+
+	Consumers            int
+	Unacknowledged       int // deliveries that are out
+	Unconfirmed          int // publishes that were not answered yet
+	UncommittedPublishes int
+	UncommittedAcks      int
+	Totals               ChannelTotals
+}
+
+// ChannelTotals are what a channel has counted since it was opened.
+type ChannelTotals struct {
+	Published, Confirmed    uint64
+	Returned, Dropped       uint64 // publishes that nothing wanted, mandatory or not
+	Delivered, DeliveredAck uint64 // to consumers: without and with acknowledgement
+	Got, GotAck, GotEmpty   uint64 // by basic.get: without and with acknowledgement
+	Redelivered             uint64 // of those delivered or got
+	Acknowledged            uint64
+}
+
+// Subscriber is a queue.Consumer that can describe itself.
+type Subscriber interface {
+	// Subscription is safe from any goroutine; no queue may be locked.
+	Subscription() SubscriberInfo
+}
+
+// SubscriberInfo is what a consumer tells about itself.
+type SubscriberInfo struct {
+	Session     Session
+	Channel     uint16
+	Tag         string
+	AckRequired bool
+	Prefetch    int        // 0 for no limit
+	Arguments   amqp.Table // not to be changed
 }
 
 // sessions are the connections there are.

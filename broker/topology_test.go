@@ -819,6 +819,7 @@ type session struct {
 	closed      error
 }
 
+func (s *session) Channels() []ChannelInfo  { return nil }
 func (s *session) Describe() SessionInfo    { return SessionInfo{User: s.user, VHost: s.vhost} }
 func (s *session) Close(reason *amqp.Error) { s.closed = reason }
 

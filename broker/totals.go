@@ -27,6 +27,10 @@ func (b *Broker) QueueTotals() QueueTotals {
 	return sum
 }
 
+// QueueTotals are what all queues of the virtual host have counted, those that are gone
+// included.
+func (v *VHost) QueueTotals() QueueTotals { return v.totals() }
+
 // totals holds the topology still, so that a queue that is being deleted is counted once.
 func (v *VHost) totals() QueueTotals {
 	v.mu.Lock()

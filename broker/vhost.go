@@ -18,6 +18,9 @@ import (
 // VHost is a virtual host: names of its own for exchanges and queues, and the bindings
 // between them.
 type VHost struct {
+	// Counters are read by whoever reports them.
+	Counters VHostCounters
+
 	b    *Broker
 	name string
 

@@ -33,20 +33,31 @@ func (ch *Channel) settle(tag uint64, multiple bool, s settlement) error {
 			taken = append(taken, d)
 		}
 	}
-	if ok && ch.tx == nil {
+	var err error
+	switch {
+	case !ok:
+		err = amqp.PreconditionFailed("unknown delivery tag %d", tag)
+	case ch.tx != nil:
+		err = ch.tx.settle(taken, s)
+	default:
 		ch.makeRoom(taken)
+		ch.countSettled(taken, s)
 	}
 	ch.mu.Unlock()
 	ch.c.keepTaken(taken)
-	if !ok {
-		return amqp.PreconditionFailed("unknown delivery tag %d", tag)
-	}
-	if ch.tx != nil {
-		return ch.tx.settle(taken, s)
+	if err != nil || ch.tx != nil {
+		return err
 	}
 	ch.apply(taken, s)
 	ch.resumeStarved()
 	return nil
+}
+
+// countSettled counts what is acknowledged. The channel is locked.
+func (ch *Channel) countSettled(taken []delivered, s settlement) {
+	if !s.rejected {
+		ch.totals.Acknowledged += uint64(len(taken))
+	}
 }
 
 // recover puts everything that is out back into its queue, and may get it again

@@ -21,6 +21,8 @@ type consumer struct {
 	tag   string
 	order int // of subscription within the channel
 	noAck bool
+	// arguments are those of basic.consume.
+	arguments amqp.Table
 	// priority is x-priority (CON-9).
 	priority int32
 	// replyName is what messages for a consumer of direct reply-to are published to.
@@ -28,6 +30,8 @@ type consumer struct {
 
 	// starved is guarded by the Outbound: the consumer is among those it resumes.
 	starved bool
+
+	prefetch int // its window, as it was when it came
 
 	// Guarded by Channel.mu.
 	window window
@@ -59,7 +63,8 @@ func (ch *Channel) basicConsume(m *amqp.BasicConsume) error {
 	if err := q.CanConsume(o); err != nil {
 		return err
 	}
-	k := &consumer{ch: ch, queue: q, tag: m.ConsumerTag, noAck: m.NoAck, priority: o.Priority, window: window{limit: ch.prefetch}}
+	k := &consumer{ch: ch, queue: q, tag: m.ConsumerTag, noAck: m.NoAck, arguments: m.Arguments, priority: o.Priority,
+		prefetch: ch.prefetch, window: window{limit: ch.prefetch}}
 	if k.tag == "" {
 		k.tag = ch.c.b.GeneratedName("amq.ctag-")
 	}
@@ -124,6 +129,8 @@ func consumeOptions(m *amqp.BasicConsume, q *queue.Queue) (queue.ConsumeOptions,
 }
 
 func (ch *Channel) addConsumer(k *consumer) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
 	if ch.consumers == nil {
 		ch.consumers = make(map[string]*consumer)
 	}
@@ -151,9 +158,9 @@ func (ch *Channel) basicCancel(m *amqp.BasicCancel) error {
 	c := ch.c
 	ch.forgetCancelled()
 	if k := ch.consumers[m.ConsumerTag]; k != nil {
-		delete(ch.consumers, k.tag)
 		c.b.Counters.ConsumersRemoved.Add(1)
 		ch.mu.Lock()
+		delete(ch.consumers, k.tag)
 		k.gone = true
 		ch.mu.Unlock()
 		if k == ch.replyTo {
@@ -172,9 +179,9 @@ func (ch *Channel) basicCancel(m *amqp.BasicCancel) error {
 // forgetCancelled drops consumers whose queue is gone, so that their tags are free again.
 func (ch *Channel) forgetCancelled() {
 	ch.mu.Lock()
+	defer ch.mu.Unlock()
 	cancelled := ch.cancelled
 	ch.cancelled = nil
-	ch.mu.Unlock()
 	for _, k := range cancelled {
 		if ch.consumers[k.tag] == k {
 			delete(ch.consumers, k.tag)
@@ -226,7 +233,13 @@ func (k *consumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 		return false
 	}
 	k.deliver(buf, d, &out.Wakes)
-	if !k.noAck {
+	if d.Redelivered {
+		ch.totals.Redelivered++
+	}
+	if k.noAck {
+		ch.totals.Delivered++
+	} else {
+		ch.totals.DeliveredAck++
 		ch.unacked.add(delivered{tag: ch.nextTag, queue: k.queue, consumer: k, position: d.Position, counted: true})
 		k.window.out++
 		ch.window.out++

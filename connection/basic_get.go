@@ -29,6 +29,9 @@ func (ch *Channel) get(q *queue.Queue, noAck bool) {
 	d, left, got := q.Get(c.now, noAck, &c.effects)
 	switch got {
 	case queue.GotNothing:
+		ch.mu.Lock()
+		ch.totals.GotEmpty++
+		ch.mu.Unlock()
 		c.send(ch.id, &amqp.BasicGetEmpty{})
 		return
 	case queue.GotLater:
@@ -40,8 +43,14 @@ func (ch *Channel) get(q *queue.Queue, noAck bool) {
 	defer ch.mu.Unlock()
 	ch.nextTag++
 	tag := ch.nextTag
-	if !noAck {
+	if noAck {
+		ch.totals.Got++
+	} else {
+		ch.totals.GotAck++
 		ch.unacked.add(delivered{tag: tag, queue: q, position: d.Position})
+	}
+	if d.Redelivered {
+		ch.totals.Redelivered++
 	}
 	buf := amqp.AppendMethod(c.out.begin(), ch.id, &amqp.BasicGetOk{
 		DeliveryTag:  tag,

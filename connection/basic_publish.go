@@ -139,6 +139,8 @@ func (ch *Channel) contentComplete() error {
 		return err
 	}
 	if ch.tx != nil {
+		ch.mu.Lock()
+		defer ch.mu.Unlock()
 		return ch.tx.publish(m, x, p.mandatory)
 	}
 	ch.publishNow(m, x)
@@ -193,8 +195,8 @@ func tooLong(size uint64, limit int) error {
 func (ch *Channel) publishNow(m *message.Message, x *exchange.Exchange) {
 	c := ch.c
 	ch.countPublisher()
-	c.published = true
-	c.tally.receive(m)
+	c.gated = true
+	ch.receive(m)
 	var confirm *message.Confirm
 	if ch.confirming {
 		c.tally.receivedConfirm++
@@ -202,6 +204,27 @@ func (ch *Channel) publishNow(m *message.Message, x *exchange.Exchange) {
 	}
 	ch.route(m, x, ch.publish.mandatory, confirm)
 	confirm.Release(&c.effects.Wakes)
+}
+
+// receive counts a message that was let in.
+func (ch *Channel) receive(m *message.Message) {
+	ch.c.tally.receive(m)
+	ch.batch.all++
+	if !ch.counting {
+		ch.counting = true
+		ch.c.published = append(ch.c.published, ch)
+	}
+}
+
+// countPublished adds what was published in a batch to the totals, at its end.
+func (ch *Channel) countPublished() {
+	ch.counting = false
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.totals.Published += ch.batch.all
+	ch.totals.Returned += ch.batch.returned
+	ch.totals.Dropped += ch.batch.dropped
+	ch.batch = published{}
 }
 
 // countPublisher counts the channel among those that publish, once.
@@ -226,9 +249,11 @@ func (ch *Channel) route(m *message.Message, x *exchange.Exchange, mandatory boo
 	}
 	if mandatory {
 		c.tally.returned++
+		ch.batch.returned++
 		ch.basicReturn(m)
 	} else {
 		c.tally.dropped++
+		ch.batch.dropped++
 	}
 }
 

@@ -33,6 +33,7 @@ func (c *Connection) remainsBlocked() bool {
 		return c.blocked
 	}
 	c.toldSo = c.blocked
+	c.session.blocked.Store(c.blocked)
 	switch {
 	case !c.client.blocked:
 	case c.blocked:

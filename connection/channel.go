@@ -15,19 +15,23 @@ type Channel struct {
 	// ignored until that comes (CH-5).
 	closing bool
 
-	publish    publishing
-	router     broker.Router
-	access     access
-	lastQueue  string // "" until one was declared
+	publish   publishing
+	router    broker.Router
+	access    access
+	lastQueue string    // "" until one was declared
+	joined    int       // consumers ever
+	replyTo   *consumer // the consumer of direct reply-to
+	inBatch   bool      // is among Connection.confirmed
+	publisher bool      // has published
+	left      bool      // stop was called
+	counting  bool      // is among Connection.published
+	batch     published
+
+	// Changed with mu held by the goroutine that feeds, which alone reads them without.
 	confirming bool
 	tx         *transaction // nil unless tx.select was said
 	prefetch   int          // for consumers to come, 0 for no limit (QOS-2)
 	consumers  map[string]*consumer
-	joined     int       // consumers ever
-	replyTo    *consumer // the consumer of direct reply-to
-	inBatch    bool      // is among Connection.confirmed
-	publisher  bool      // has published
-	left       bool      // stop was called
 
 	mu        sync.Mutex // guards the fields below
 	stopped   bool       // nothing is delivered, returned or confirmed any more (CH-13)
@@ -40,7 +44,11 @@ type Channel struct {
 	cancelled []*consumer // their queue is gone; the map does not know yet
 	pending   confirms
 	telling   bool // somebody is going to Wake us
+	totals    broker.ChannelTotals
 }
+
+// published is what a channel published in a batch.
+type published struct{ all, returned, dropped uint64 }
 
 // window is how many deliveries may be out at a time, and how many are.
 type window struct {
@@ -79,7 +87,9 @@ func (c *Connection) openChannel(f amqp.Frame) {
 		return
 	}
 	ch := &Channel{c: c, id: f.Channel}
+	c.channelsMu.Lock()
 	c.channels[f.Channel] = ch
+	c.channelsMu.Unlock()
 	c.channelCount.Store(int64(len(c.channels)))
 	c.b.Counters.ChannelsOpened.Add(1)
 	c.last = ch
@@ -105,7 +115,9 @@ func (c *Connection) closingChannelFrame(ch *Channel, f amqp.Frame) {
 
 // freeChannel makes the number free to be opened again (CH-6).
 func (c *Connection) freeChannel(ch *Channel) {
+	c.channelsMu.Lock()
 	delete(c.channels, ch.id)
+	c.channelsMu.Unlock()
 	c.b.CloseChannels(c.client.user, 1)
 	c.channelCount.Store(int64(len(c.channels)))
 	c.last = nil
@@ -289,7 +301,9 @@ func (ch *Channel) stop() {
 	for _, k := range ch.sortedConsumers() {
 		k.queue.Cancel(ch.c.now, k, &ch.c.effects)
 	}
+	ch.mu.Lock()
 	ch.consumers = nil
+	ch.mu.Unlock()
 	ch.forgetReplyTo()
 	ch.publish = publishing{}
 	ch.apply(back, settlement{rejected: true, requeue: true})

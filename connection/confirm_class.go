@@ -11,8 +11,8 @@ func (ch *Channel) confirmSelect(m *amqp.ConfirmSelect) error {
 		return amqp.PreconditionFailed("cannot switch from tx to confirm mode")
 	}
 	if !ch.confirming {
-		ch.confirming = true
 		ch.mu.Lock()
+		ch.confirming = true
 		ch.pending.start()
 		ch.mu.Unlock()
 	}
@@ -87,6 +87,7 @@ func (ch *Channel) appendConfirms(buf []byte) []byte {
 	confirmed, refused = ch.pending.confirmed-confirmed, ch.pending.refused-refused
 	c := ch.c
 	c.b.Counters.MessagesConfirmed.Add(confirmed)
+	c.vhost.Counters.MessagesConfirmed.Add(confirmed)
 	if refused > 0 {
 		c.b.Counters.MessagesRejected.Add(refused)
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +31,8 @@ type Peer struct {
 	Name string
 	// Loopback tells that the client is on this machine (C-11).
 	Loopback bool
+	// Remote is the client's address and Local ours; not valid when they are not known.
+	Remote, Local netip.AddrPort
 }
 
 // Connection is the conversation with one client.
@@ -50,15 +54,17 @@ type Connection struct {
 	permit    broker.Permit
 	session   *session
 
-	channels map[uint16]*Channel
-	last     *Channel // the channel of the last frame
+	channelsMu sync.Mutex // held to change channels, and by others to read them
+	channels   map[uint16]*Channel
+	last       *Channel // the channel of the last frame
 
 	// now and effects belong to the batch under way.
 	now       time.Time
 	effects   queue.Effects
 	confirmed []*Channel // channels in confirm mode that published in this batch
+	published []*Channel // channels that published in this batch
 	tally     tally
-	published bool // something was published in this batch
+	gated     bool // something was published in this batch
 	overfull  bool // our own answers have filled the buffer
 	blocked   bool // it has published while an alarm is on, and is not read
 	toldSo    bool // connection.blocked was sent, or would have been
@@ -77,8 +83,10 @@ type Connection struct {
 	// Read, or with locks of their own, touched by others.
 	replies      replies
 	channelCount atomic.Int64
-	unconfirmed  atomic.Int64 // publishes whose confirm was not appended yet
-	awaiting     atomic.Bool  // somebody wants to know when there are none
+	octets       atomic.Uint64 // that were read
+	reads        atomic.Uint64 // in how many pieces
+	unconfirmed  atomic.Int64  // publishes whose confirm was not appended yet
+	awaiting     atomic.Bool   // somebody wants to know when there are none
 }
 
 // tally is what a batch adds to the broker's counters.
@@ -97,8 +105,11 @@ func (t *tally) receive(m *message.Message) {
 	t.bytes += uint64(n)
 }
 
-func (t *tally) flush(c *broker.Counters) {
+func (t *tally) flush(c *broker.Counters, v *broker.VHost) {
 	if t.received > 0 {
+		v.Counters.MessagesReceived.Add(t.received)
+		v.Counters.MessagesUnroutableReturned.Add(t.returned)
+		v.Counters.MessagesUnroutableDropped.Add(t.dropped)
 		c.MessagesReceived.Add(t.received)
 		c.MessagesReceivedConfirm.Add(t.receivedConfirm)
 		c.MessagesUnroutableReturned.Add(t.returned)
@@ -151,6 +162,14 @@ func New(now time.Time, b *broker.Broker, out *Outbound, peer Peer, opts Options
 // and returns how much. An error ends the reading: ErrSuspended for a while, any other
 // for good. Flush has to follow, before anything waits for the client.
 func (c *Connection) Feed(now time.Time, b []byte) (n int, err error) {
+	if n, err = c.feed(now, b); n > 0 {
+		c.octets.Add(uint64(n))
+		c.reads.Add(1)
+	}
+	return n, err
+}
+
+func (c *Connection) feed(now time.Time, b []byte) (n int, err error) {
 	c.now = now
 	c.life.heard = true
 	if c.state == greeting {
@@ -296,8 +315,13 @@ func (c *Connection) Flush(now time.Time) (published bool) {
 	}
 	c.confirmed = c.confirmed[:0]
 	c.b.Flush(now, &c.effects)
-	c.tally.flush(&c.b.Counters)
-	published, c.published = c.published, false
+	for i, ch := range c.published {
+		ch.countPublished()
+		c.published[i] = nil
+	}
+	c.published = c.published[:0]
+	c.tally.flush(&c.b.Counters, c.vhost)
+	published, c.gated = c.gated, false
 	return published
 }
 
@@ -347,7 +371,9 @@ func (c *Connection) release() {
 	if n := len(c.channels); n > 0 {
 		c.b.CloseChannels(c.client.user, n)
 	}
+	c.channelsMu.Lock()
 	c.channels, c.last = nil, nil
+	c.channelsMu.Unlock()
 	if c.vhost != nil {
 		c.b.Unblock(c.session)
 		c.vhost.Release(c.now, c, &c.effects)

@@ -18,6 +18,7 @@ const frameSizeBeforeTune = 8192
 // client is what the client said of itself.
 type client struct {
 	user         string
+	mechanism    string // of the login
 	properties   amqp.Table
 	impersonator bool // may publish with any user-id (PUB-9)
 
@@ -187,7 +188,7 @@ func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
 		c.fallSilent(err)
 		return
 	}
-	c.client.user = user
+	c.client.user, c.client.mechanism = user, m.Mechanism
 	c.send(0, &amqp.ConnectionTune{ChannelMax: c.opts.ChannelMax, FrameMax: c.opts.FrameMax, Heartbeat: c.opts.Heartbeat})
 	c.state = tuning
 }
@@ -225,7 +226,7 @@ func negotiate(what string, value, minimum, maximum int, unlimited string) *amqp
 
 // open lets the client into its virtual host (C-15, C-16).
 func (c *Connection) open(m *amqp.ConnectionOpen) {
-	s := &session{c: c, info: broker.SessionInfo{Name: c.peer.Name, User: c.client.user, VHost: m.VirtualHost}}
+	s := c.newSession(m.VirtualHost)
 	v, err := c.b.Open(s)
 	if err != nil {
 		c.raise(nil, asError(err).On(m.ID()))
@@ -233,7 +234,9 @@ func (c *Connection) open(m *amqp.ConnectionOpen) {
 	}
 	c.vhost, c.session = v, s
 	c.permit = c.b.Permit(c.client.user, m.VirtualHost)
+	c.channelsMu.Lock()
 	c.channels = make(map[uint16]*Channel)
+	c.channelsMu.Unlock()
 	c.client.impersonator = slices.Contains(c.b.Tags(c.client.user), auth.Impersonator)
 	c.deadline = time.Time{}
 	c.b.Counters.ConnectionsOpened.Add(1)
@@ -249,22 +252,3 @@ func capability(properties amqp.Table, name string) bool {
 	set, _ := v.(bool)
 	return set
 }
-
-// session is the connection as the rest of the broker knows it.
-type session struct {
-	c    *Connection
-	info broker.SessionInfo
-}
-
-// Describe implements broker.Session.
-func (s *session) Describe() broker.SessionInfo {
-	info := s.info
-	info.Channels = int(s.c.channelCount.Load())
-	return info
-}
-
-// Unblocked implements broker.Blocked.
-func (s *session) Unblocked() { s.c.opts.Ready() }
-
-// Close implements broker.Session.
-func (s *session) Close(reason *amqp.Error) { s.c.opts.Stop(reason) }

@@ -28,7 +28,9 @@ type Outbound struct {
 
 	mu      sync.Mutex // guards the fields below
 	pending Batch
-	writing int // bytes the writer has taken and not written yet
+	writing int    // bytes the writer has taken and not written yet
+	taken   uint64 // bytes the writer has taken, ever
+	takes   uint64 // how often there were any
 	// told is true from the first append until the Wake that follows it, so that whoever
 	// comes next need not ask for one.
 	told    bool
@@ -80,6 +82,10 @@ func (o *Outbound) Take(b *Batch) (n int, drained bool) {
 	defer o.mu.Unlock()
 	o.pending, *b = *b, o.pending
 	o.writing = b.size()
+	if o.writing > 0 {
+		o.taken += uint64(o.writing)
+		o.takes++
+	}
 	return o.writing, o.writing <= o.highWater/4 && (len(o.starved) > 0 || o.reader)
 }
 
@@ -203,6 +209,13 @@ func (o *Outbound) relieve() (starved []*consumer, reader bool) {
 	}
 	o.starved, o.reader = nil, false
 	return starved, reader
+}
+
+// traffic tells what was taken to be written, in how many pieces, and what waits.
+func (o *Outbound) traffic() (octets, writes uint64, pending int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.taken, o.takes, o.size()
 }
 
 // size is how many bytes wait to be written. The lock is held.

@@ -41,10 +41,17 @@ func (ch *Channel) txSelect() error {
 		return amqp.PreconditionFailed("cannot switch from confirm to tx mode")
 	}
 	if ch.tx == nil {
-		ch.tx = new(transaction)
+		ch.begin()
 	}
 	ch.c.send(ch.id, &amqp.TxSelectOk{})
 	return nil
+}
+
+// begin starts a transaction.
+func (ch *Channel) begin() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.tx = new(transaction)
 }
 
 // publish keeps a message that was checked until the commit.
@@ -85,20 +92,21 @@ func (ch *Channel) txCommit() error {
 		return amqp.PreconditionFailed("channel is not transactional")
 	}
 	c, t := ch.c, ch.tx
-	ch.tx = new(transaction)
-	c.published = c.published || len(t.publishes) > 0
+	ch.begin()
+	c.gated = c.gated || len(t.publishes) > 0
 
 	w := new(commitWaiter)
 	confirm := message.NewConfirm(w, 0)
 	c.b.Together(func() {
 		for _, p := range t.publishes {
 			ch.countPublisher()
-			c.tally.receive(p.m)
+			ch.receive(p.m)
 			ch.route(p.m, p.x, p.mandatory, confirm)
 		}
 		for _, s := range t.settled {
 			ch.mu.Lock()
 			ch.makeRoom(s.deliveries)
+			ch.countSettled(s.deliveries, s.settlement)
 			ch.mu.Unlock()
 			ch.apply(s.deliveries, s.settlement)
 		}
@@ -121,10 +129,9 @@ func (ch *Channel) txRollback() error {
 	if ch.tx == nil {
 		return amqp.PreconditionFailed("channel is not transactional")
 	}
-	back := ch.tx.takeSettled()
-	ch.tx = new(transaction)
 	ch.mu.Lock()
-	ch.unacked.restore(back)
+	ch.unacked.restore(ch.tx.takeSettled())
+	ch.tx = new(transaction)
 	ch.mu.Unlock()
 	ch.c.send(ch.id, &amqp.TxRollbackOk{})
 	return nil

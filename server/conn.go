@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -70,7 +71,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	o.Ready = c.resume
 	o.Stop = c.ask
 	o.Fail = c.fail
-	peer := connection.Peer{Name: name, Loopback: isLoopback(remote)}
+	peer := connection.Peer{Name: name, Loopback: isLoopback(remote), Remote: addrPort(remote), Local: addrPort(nc.LocalAddr())}
 	c.core = connection.New(time.Now(), s.b, c.out, peer, o)
 	return c
 }
@@ -78,6 +79,16 @@ func newConn(s *Server, nc net.Conn) *conn {
 func isLoopback(a net.Addr) bool {
 	t, ok := a.(*net.TCPAddr)
 	return ok && t.IP.IsLoopback()
+}
+
+// addrPort is a as the address it is, not valid if it is none of TCP.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := t.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 }
 
 // run serves the connection until it is over.
