@@ -1,6 +1,9 @@
 package amqp
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Error is something a client did wrong, as it will be told: the reply code and text
 // of a channel.close or connection.close, and the method that caused it.
@@ -18,6 +21,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// Explanation is the text without the name of the code, which only clients need.
+func (e *Error) Explanation() string {
+	if _, explanation, ok := strings.Cut(e.Text, " - "); ok {
+		return explanation
+	}
+	return e.Text
+}
 
 // On names the method that caused the error. An error that already names one, or that
 // came from OnNone, keeps what it has.

@@ -105,21 +105,30 @@ func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, er
 		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
 			spec.Name, v.name, limit)
 	}
+	if err := checkDeadLetterExchange(spec, permit); err != nil {
+		return queue.Options{}, err
+	}
+	return queue.ParseArguments(spec)
+}
+
+// checkDeadLetterExchange refuses a dead-letter exchange that is not a name, or that messages
+// may not go to.
+func checkDeadLetterExchange(spec queue.Spec, permit Permit) error {
 	const key = "x-dead-letter-exchange"
 	if value, there := spec.Arguments.Get(key); there {
 		dlx, ok := value.(string)
 		if !ok {
-			return queue.Options{}, amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",
+			return amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",
 				amqp.TypeName(value), key, resource(binding.Queue, spec.Name, spec.VHost))
 		}
 		if err := permit.check(auth.Read, binding.Queue, spec.Name); err != nil {
-			return queue.Options{}, err
+			return err
 		}
 		if err := permit.check(auth.Write, binding.Exchange, dlx); err != nil {
-			return queue.Options{}, err
+			return err
 		}
 	}
-	return queue.ParseArguments(spec)
+	return nil
 }
 
 // addQueue makes a queue. v.mu is held.

@@ -166,10 +166,8 @@ func (b *Broker) PutVHost(name string) (*Commit, error) {
 // are replaced unless r.Limits is nil. A default queue type applies to queues that are
 // declared from then on.
 func (b *Broker) SetVHost(r topology.VHost) (*Commit, error) {
-	switch r.DefaultQueueType {
-	case "", "classic", "quorum":
-	default:
-		return nil, refuse(Invalid, "Unsupported default queue type: %s", r.DefaultQueueType)
+	if err := CheckDefaultQueueType(r.DefaultQueueType); err != nil {
+		return nil, err
 	}
 	r.Tags = slices.Clone(r.Tags)
 	b.mu.Lock()
@@ -182,6 +180,16 @@ func (b *Broker) SetVHost(r topology.VHost) (*Commit, error) {
 		r.Limits = v.Settings().Limits
 	}
 	return b.changeVHost(v, r), nil
+}
+
+// CheckDefaultQueueType refuses a type of queues that no virtual host can have as its
+// default.
+func CheckDefaultQueueType(t string) error {
+	switch t {
+	case "", "classic", "quorum":
+		return nil
+	}
+	return refuse(Invalid, "Unsupported default queue type: %s", t)
 }
 
 // addVHost makes a virtual host that is not there. b.mu is held.
