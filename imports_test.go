@@ -56,7 +56,7 @@ var rooms = []room{
 	{name: "server", may: []string{"connection", "broker"}, never: []string{"net/http"}},
 	{name: "metrics", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "definitions", may: append([]string{"broker"}, below...), never: []string{"net"}},
-	{name: "management", may: []string{"broker", "auth", "definitions", "metrics"}},
+	{name: "management", may: append([]string{"broker", "definitions", "metrics"}, below...)},
 	{name: "config"},
 	{name: "node", everything: true},
 	{name: "bench", may: []string{"amqp"}},

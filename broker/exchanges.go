@@ -126,3 +126,12 @@ func (v *VHost) DeleteExchange(name string, ifUnused bool, permit Permit) (*Comm
 	}
 	return v.remove(&removal{exchanges: []*exchangeNode{n}}), nil
 }
+
+// FindExchange returns an exchange, the default one included, or nil when there is none of
+// that name.
+func (v *VHost) FindExchange(name string) *exchange.Exchange {
+	if n := v.exchanges.find(name); n != nil {
+		return n.x
+	}
+	return nil
+}

@@ -280,3 +280,11 @@ func (n *queueNode) checkAccess(owner Owner) error {
 func (n *queueNode) locked() error {
 	return amqp.ResourceLocked("cannot obtain exclusive access to locked %s. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration.", n.q)
 }
+
+// FindQueue returns a queue whoever it belongs to, nil when there is none of that name.
+func (v *VHost) FindQueue(name string) *queue.Queue {
+	if n := v.queues.find(name); n != nil {
+		return n.q
+	}
+	return nil
+}

@@ -9,7 +9,8 @@ func (t *QueueTotals) count(q *queue.Queue) {
 	t[q.Options().Type].Add(q.Stats().Totals)
 }
 
-func (t *QueueTotals) add(o QueueTotals) {
+// Add adds o to t.
+func (t *QueueTotals) Add(o QueueTotals) {
 	for i := range t {
 		t[i].Add(o[i])
 	}
@@ -22,7 +23,7 @@ func (b *Broker) QueueTotals() QueueTotals {
 	defer b.mu.RUnlock()
 	sum := b.former
 	for _, v := range b.vhosts {
-		sum.add(v.totals())
+		sum.Add(v.totals())
 	}
 	return sum
 }

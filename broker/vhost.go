@@ -271,7 +271,7 @@ func (b *Broker) DeleteVHost(now time.Time, name string, out *queue.Effects) *Co
 	records := []topology.Record{v.Settings()}
 	records = append(records, b.deletePermissions(func(k grantee) bool { return k.vhost == name })...)
 	c := b.writeDeletes(append(records, v.policyRecords()...))
-	b.former.add(v.totals())
+	b.former.Add(v.totals())
 	b.mu.Unlock()
 
 	if rest := v.deleteAll(now, out); rest != nil {

@@ -85,6 +85,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	s.config.DataDir = t.TempDir()
 	s.config.Listen = []string{"127.0.0.1:0"}
 	s.config.MetricsListen = []string{"127.0.0.1:0"}
+	s.config.ManagementListen = []string{"127.0.0.1:0"}
 	// Tests are to run where little is left, and to take little.
 	s.config.DiskFreeLimit, s.config.Store.Ballast = 64*config.MiB, 0
 	// A client of a test that does not answer has no reason to.
@@ -114,6 +115,7 @@ func (s *Server) start() error {
 	s.node = n
 	s.config.Listen = texts(n.Addresses())
 	s.config.MetricsListen = texts(n.MetricsAddresses())
+	s.config.ManagementListen = texts(n.ManagementAddresses())
 	return nil
 }
 
@@ -157,6 +159,16 @@ func (s *Server) MetricsURL() string {
 		return ""
 	}
 	return fmt.Sprintf("http://%s/metrics", s.config.MetricsListen[0])
+}
+
+// ManagementURL is where the management HTTP API is, without /api.
+func (s *Server) ManagementURL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.config.ManagementListen) == 0 {
+		return ""
+	}
+	return "http://" + s.config.ManagementListen[0]
 }
 
 // Restart stops the broker in good order, as SIGTERM does, and starts it again with what

@@ -24,6 +24,9 @@ type Config struct {
 	// The addresses that answer /metrics for Prometheus, each host:port, :port or a port; or off.
 	MetricsListen []string `key:"metrics_listen" empty:"off"`
 
+	// The addresses that answer the management HTTP API, each host:port, :port or a port; or off.
+	ManagementListen []string `key:"management_listen" empty:"off"`
+
 	// The user that is created when the data directory is new and has no user.
 	DefaultUser string `key:"default_user" file:"true"`
 
@@ -156,14 +159,15 @@ type Log struct {
 // it; Load fills it in.
 func Default() Config {
 	return Config{
-		DataDir:         "./leveret-data",
-		Listen:          []string{":5672"},
-		MetricsListen:   []string{":15692"},
-		DefaultUser:     "guest",
-		DefaultPass:     "guest",
-		DefaultVHost:    "/",
-		LoopbackUsers:   []string{"guest"},
-		ShutdownTimeout: 10 * time.Second,
+		DataDir:          "./leveret-data",
+		Listen:           []string{":5672"},
+		MetricsListen:    []string{":15692"},
+		ManagementListen: []string{":15672"},
+		DefaultUser:      "guest",
+		DefaultPass:      "guest",
+		DefaultVHost:     "/",
+		LoopbackUsers:    []string{"guest"},
+		ShutdownTimeout:  10 * time.Second,
 		AMQP: AMQP{
 			FrameMax:               128 * KiB,
 			ChannelMax:             2047,

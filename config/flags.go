@@ -15,11 +15,12 @@ var flagNames = []struct{ flag, key string }{
 	{"data-dir", "data_dir"},
 	{"listen", "listen"},
 	{"metrics-listen", "metrics_listen"},
+	{"management-listen", "management_listen"},
 	{"log-level", "log.level"},
 }
 
 // Flags adds the flags of the configuration to fs: --config, --data-dir, --listen,
-// --metrics-listen and --log-level. Parsed, fs is what Sources.Flags wants.
+// --metrics-listen, --management-listen and --log-level. Parsed, fs is what Sources.Flags wants.
 func Flags(fs *pflag.FlagSet) {
 	fs.String(configFlag, "", "the configuration file to read (default ./leveret.yaml, /etc/leveret/leveret.yaml)")
 	c := Default()

@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "rewrite docs/leveret.yaml")
 func everything() Config {
 	return Config{
 		NodeName: "node: 1", DataDir: "/var/lib/lev eret", Listen: []string{"127.0.0.1:1", "[::1]:2"},
-		MetricsListen: []string{}, DefaultUser: "007", DefaultPass: "#secret: true", DefaultVHost: "off",
+		MetricsListen: []string{}, ManagementListen: []string{}, DefaultUser: "007", DefaultPass: "#secret: true", DefaultVHost: "off",
 		LoopbackUsers: []string{}, ShutdownTimeout: 1500 * time.Millisecond,
 		DiskFreeLimit: 50e6, MemoryLimit: 3 * GiB,
 		AMQP: AMQP{

@@ -37,6 +37,11 @@ func (c *Config) problems() []problem {
 			add("metrics_listen", "%s", err)
 		}
 	}
+	for _, address := range c.ManagementListen {
+		if err := checkAddress(address); err != nil {
+			add("management_listen", "%s", err)
+		}
+	}
 	if c.AMQP.Heartbeat%time.Second != 0 {
 		add("amqp.heartbeat", "%s is not a whole number of seconds, which is what is agreed with clients", c.AMQP.Heartbeat)
 	}
@@ -78,7 +83,7 @@ func (s setting) limit(tag string) int64 {
 
 // normalise writes addresses given as a port alone as :port.
 func (c *Config) normalise() {
-	for _, list := range [][]string{c.Listen, c.MetricsListen} {
+	for _, list := range [][]string{c.Listen, c.MetricsListen, c.ManagementListen} {
 		for i, address := range list {
 			if _, err := strconv.ParseUint(address, 10, 64); err == nil {
 				list[i] = ":" + address

@@ -28,22 +28,21 @@ const (
 
 // backup answers with a backup, as it is made. When it fails on the way the connection is
 // cut, so that no client takes what it has for the whole.
-func (a *api) backup(w http.ResponseWriter, r *http.Request) {
-	out := &backupBody{w: w, control: http.NewResponseController(w)}
-	err := a.Backuper.Backup(r.Context(), out)
+func (c *call) backup() error {
+	out := &backupBody{w: c.w, control: http.NewResponseController(c.w)}
+	err := c.Backuper.Backup(c.r.Context(), out)
 	switch {
 	case err == nil:
+		return nil
 	case out.begun:
-		a.Log.Error().Err(err).Msg("backup given up")
+		c.Log.Error().Err(err).Msg("backup given up")
 		// What was written of it says why at its end, if the client still takes that.
 		_ = out.control.Flush()
 		panic(http.ErrAbortHandler)
 	case errors.Is(err, ErrBusy):
-		refuse(w, Refusal{http.StatusConflict, "conflict", err.Error()})
-	default:
-		a.Log.Error().Err(err).Msg("backup refused")
-		refuse(w, Refusal{http.StatusInternalServerError, "internal_error", err.Error()})
+		return &Refusal{http.StatusConflict, "conflict", err.Error()}
 	}
+	return err
 }
 
 // backupBody is the body of the answer.

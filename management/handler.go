@@ -1,49 +1,46 @@
 package management
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
-)
 
-// maxRequestBody is how much of a request's body is read, in bytes. Nothing that is asked
-// for here needs much.
-const maxRequestBody = 1 << 20
+	"github.com/leveretmq/leveret/auth"
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/queue"
+)
 
 // Options are what the API works with.
 type Options struct {
 	Log zerolog.Logger
+	// Broker is what is looked after.
+	Broker *broker.Broker
+	// Node tells what the broker does not know of itself.
+	Node func() Node
 	// Backuper makes the backups.
 	Backuper Backuper
-	// Authorize decides about each request before anything else does: a refusal ends it, nil
-	// lets it through. Without it everybody who can connect is trusted.
-	Authorize func(*http.Request) *Refusal
-}
-
-// Refusal is why a request is not answered with what it asked for.
-type Refusal struct {
-	Status int    // of HTTP
-	Error  string // a word programs can go by, such as not_authorized
-	Reason string // a sentence for people
+	// Trusted makes everybody who can connect an administrator to whom no permission is
+	// refused. Otherwise a user has to log in, and may do what its tags and permissions say.
+	Trusted bool
 }
 
 // api has the handlers.
 type api struct {
 	Options
-	mux *http.ServeMux
+	rates   rates
+	foreign *http.CrossOriginProtection
 }
 
-// Handler is the API.
+// Handler is the API. A broker may be given several, for listeners with different trust.
 func Handler(o Options) http.Handler {
-	a := &api{Options: o, mux: http.NewServeMux()}
-	a.mux.HandleFunc("POST "+BackupPath, a.backup)
+	a := &api{Options: o, foreign: http.NewCrossOriginProtection()}
 	return http.HandlerFunc(a.serve)
 }
 
@@ -60,56 +57,150 @@ func Server(h http.Handler, l zerolog.Logger) *http.Server {
 	}
 }
 
+// maxRequestBody is how much of a request's body is read, in bytes, unless its route says
+// otherwise.
+const maxRequestBody = 1 << 20
+
+// call is one request on its way through the API.
+type call struct {
+	*api
+	w      http.ResponseWriter
+	r      *http.Request
+	args   []string   // what stands in the path where its route has names
+	user   *auth.User // nil for whoever is trusted
+	now    time.Time
+	cached *Node // what self has found out
+
+	operators bool // the path is about operator policies
+}
+
+// self is what the node tells of itself, asked for once in a request.
+func (c *call) self() *Node {
+	if c.cached == nil {
+		n := c.Node()
+		c.cached = &n
+	}
+	return c.cached
+}
+
+// serve finds the route of a request, asks whether it may be taken, and has it answered.
 func (a *api) serve(w http.ResponseWriter, r *http.Request) {
-	if a.Authorize != nil {
-		if no := a.Authorize(r); no != nil {
-			refuse(w, *no)
-			return
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c := &call{api: a, w: w, r: r, now: time.Now()}
+	if err := c.answer(); err != nil {
+		c.refuse(err)
+	}
+}
+
+func (c *call) answer() error {
+	// Browsers send what a password was once typed in for with whatever a page of anybody
+	// else's makes them ask.
+	if err := c.foreign.Check(c.r); err != nil {
+		return &Refusal{http.StatusForbidden, "forbidden", err.Error()}
+	}
+	segments, ok := segmentsOf(c.r.URL)
+	if !ok {
+		return notFound
+	}
+	found := matching(segments)
+	if slices.ContainsFunc(found, func(m match) bool { return m.route.access == anybody }) {
+		return c.dispatch(found)
+	}
+	if err := c.login(); err != nil {
+		return err
+	}
+	return c.dispatch(found)
+}
+
+// dispatch has the route of the request's method answer it.
+func (c *call) dispatch(found []match) error {
+	if len(found) == 0 {
+		return notFound
+	}
+	method := c.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for _, m := range found {
+		if m.route.method != method {
+			continue
 		}
-	}
-	if _, pattern := a.mux.Handler(r); pattern == "" {
-		a.unknown(w, r)
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
-	a.mux.ServeHTTP(w, r)
-}
-
-// unknown answers what has no handler. The multiplexer knows which methods a path has, and
-// says so in plain text only.
-func (a *api) unknown(w http.ResponseWriter, r *http.Request) {
-	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete} {
-		other := r.Clone(r.Context())
-		other.Method = method
-		if _, pattern := a.mux.Handler(other); pattern != "" {
-			allowed = append(allowed, method)
+		c.args = m.args
+		if err := c.authorize(m.route); err != nil {
+			return err
 		}
+		limit := m.route.maxBody
+		if limit == 0 {
+			limit = maxRequestBody
+		}
+		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, limit)
+		return m.route.handle(c)
 	}
-	if len(allowed) > 0 {
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		refuse(w, Refusal{http.StatusMethodNotAllowed, "method_not_allowed", fmt.Sprintf("%s takes %s", r.URL.Path, strings.Join(allowed, ", "))})
-		return
+	c.w.Header().Set("Allow", strings.Join(methodsOf(found), ", "))
+	if method == http.MethodOptions {
+		return nil
 	}
-	refuse(w, Refusal{http.StatusNotFound, "Object Not Found", "Not Found"}) // as RabbitMQ has it
+	return &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", fmt.Sprintf("%s takes %s", c.r.URL.Path, strings.Join(methodsOf(found), ", "))}
 }
 
-// refuse answers with a refusal.
-func refuse(w http.ResponseWriter, no Refusal) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(no.Status)
-	// A client that has gone need not be told.
-	_ = json.NewEncoder(w).Encode(struct {
-		Error  string `json:"error"`
-		Reason string `json:"reason"`
-	}{no.Error, no.Reason})
+func methodsOf(found []match) []string {
+	methods := []string{http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete}
+	methods = slices.DeleteFunc(methods, func(m string) bool {
+		if m == http.MethodHead {
+			m = http.MethodGet
+		}
+		return !slices.ContainsFunc(found, func(f match) bool { return f.route.method == m })
+	})
+	return append(methods, http.MethodOptions)
 }
 
-// Refused is the refusal in an answer, for those who asked.
-func Refused(r *http.Response) error {
-	var no struct{ Error, Reason string }
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequestBody)).Decode(&no); err != nil || no.Error == "" {
-		return errors.New(r.Status)
+// change does f, which changes something, carries out what that leads to, and waits until it
+// is on disk.
+func (c *call) change(f func(out *queue.Effects) (*broker.Commit, error)) error {
+	var out queue.Effects
+	commit, err := f(&out)
+	c.Broker.Flush(c.now, &out)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %s", no.Error, no.Reason)
+	return wait(c.r.Context(), commit)
+}
+
+// set is change for what leads to nothing else.
+func (c *call) set(commit *broker.Commit, err error) error {
+	return c.change(func(*queue.Effects) (*broker.Commit, error) { return commit, err })
+}
+
+// wait waits for a commit, or until nobody waits for the answer any more.
+func wait(ctx context.Context, commit *broker.Commit) error {
+	done := make(chan error, 1)
+	if !commit.Then(func(err error) { done <- err }) {
+		return nil
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// audit writes down that something was changed, and by whom.
+func (c *call) audit() {
+	e := c.Log.Info().Str("method", c.r.Method).Str("path", c.r.URL.Path)
+	if c.user != nil {
+		e = e.Str("user", c.user.Name).Str("peer", c.r.RemoteAddr)
+	}
+	e.Msg("changed through the API")
+}
+
+// body reads the request's body.
+func (c *call) body() ([]byte, error) {
+	b, err := io.ReadAll(c.r.Body)
+	if err != nil {
+		return nil, badRequest("the body cannot be read: %v", err)
+	}
+	return b, nil
 }

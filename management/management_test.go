@@ -31,7 +31,7 @@ func hello(_ context.Context, w io.Writer) error {
 	return err
 }
 
-func options(b backups) Options { return Options{Log: zerolog.Nop(), Backuper: b} }
+func options(b backups) Options { return Options{Log: zerolog.Nop(), Backuper: b, Trusted: true} }
 
 func TestRefusalsAreJSONAndSayWhy(t *testing.T) {
 	f := func(o Options, method, path string, status int, word, reason string) {
@@ -50,22 +50,6 @@ func TestRefusalsAreJSONAndSayWhy(t *testing.T) {
 	f(options(hello), "GET", "/api/backup", 405, "method_not_allowed", "/api/backup takes POST")
 	f(options(func(context.Context, io.Writer) error { return ErrBusy }), "POST", "/api/backup", 409, "conflict", "under way")
 	f(options(func(context.Context, io.Writer) error { return errors.New("no disk") }), "POST", "/api/backup", 500, "internal_error", "no disk")
-
-	o := options(hello)
-	o.Authorize = func(r *http.Request) *Refusal {
-		if user, _, _ := r.BasicAuth(); user == "root" {
-			return nil
-		}
-		return &Refusal{http.StatusUnauthorized, "not_authorised", "Login failed"}
-	}
-	f(o, "POST", "/api/backup", 401, "not_authorised", "Login failed")
-	f(o, "GET", "/api/nothing", 401, "not_authorised", "Login failed")
-	r := httptest.NewRequest("POST", "/api/backup", nil)
-	r.SetBasicAuth("root", "x")
-	w := httptest.NewRecorder()
-	if Handler(o).ServeHTTP(w, r); w.Code != 200 || w.Body.String() != "hello" {
-		t.Errorf("authorized: got %d %q", w.Code, w.Body)
-	}
 }
 
 // serve serves h in dir until the test ends.
@@ -91,8 +75,8 @@ func serve(t *testing.T, dir string, h http.Handler) {
 	})
 }
 
-// post asks the broker of dir for a backup.
-func post(t *testing.T, dir string) (*http.Response, error) {
+// askBackup asks the broker of dir for a backup.
+func askBackup(t *testing.T, dir string) (*http.Response, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://leveret"+BackupPath, nil)
 	if err != nil {
@@ -103,7 +87,7 @@ func post(t *testing.T, dir string) (*http.Response, error) {
 
 func wantHello(t *testing.T, dir string) {
 	t.Helper()
-	r, err := post(t, dir)
+	r, err := askBackup(t, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +109,7 @@ func TestSocketIsTheOwnersAlone(t *testing.T) {
 
 func TestSocketOfADeadBrokerIsReplacedAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := post(t, dir); !errors.Is(err, fs.ErrNotExist) { //nolint:bodyclose // there is none
+	if _, err := askBackup(t, dir); !errors.Is(err, fs.ErrNotExist) { //nolint:bodyclose // there is none
 		t.Errorf("nothing there: got %v", err)
 	}
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, SocketName), Net: "unix"})
@@ -136,7 +120,7 @@ func TestSocketOfADeadBrokerIsReplacedAndNothingElse(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := post(t, dir); !errors.Is(err, syscall.ECONNREFUSED) { //nolint:bodyclose // there is none
+	if _, err := askBackup(t, dir); !errors.Is(err, syscall.ECONNREFUSED) { //nolint:bodyclose // there is none
 		t.Errorf("a dead one: got %v", err)
 	}
 	serve(t, dir, Handler(options(hello)))
@@ -190,7 +174,7 @@ func TestBackupThatFailsOnTheWayCutsTheConnection(t *testing.T) {
 		}
 		return errors.New("no more")
 	})))
-	r, err := post(t, dir)
+	r, err := askBackup(t, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

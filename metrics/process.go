@@ -29,3 +29,27 @@ func (c *processCollector) Collect(ch chan<- prometheus.Metric) {
 		s.gauge("rabbitmq_disk_space_available_bytes", "Disk space available in bytes", bytes)
 	}
 }
+
+// Process is what the operating system tells of the process. What it cannot tell is
+// negative.
+type Process struct {
+	Memory              int64 // bytes, without mapped files
+	OpenFiles, MaxFiles int64
+	DiskFree            int64 // bytes, of the file system asked about
+}
+
+// ReadProcess asks the operating system, about the file system of dir too.
+func ReadProcess(dir string) Process {
+	known := func(v float64, ok bool) int64 {
+		if !ok {
+			return -1
+		}
+		return int64(v)
+	}
+	return Process{
+		Memory:    known(anonymousMemory()),
+		OpenFiles: known(openFiles()),
+		MaxFiles:  known(mostFiles()),
+		DiskFree:  known(diskAvailable(dir)),
+	}
+}

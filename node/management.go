@@ -9,24 +9,45 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/management"
+	"github.com/leveretmq/leveret/metrics"
 	"github.com/leveretmq/leveret/persistence"
 )
 
-// managementServer answers the verbs of the command on a socket in the data directory. The
-// zero value has no listener, and neither has a node in memory: the directory is nobody's.
+// managementServer answers the management API: over TCP for those who log in, and for the
+// verbs of the command on a socket in the data directory. A node in memory has no socket:
+// the directory is nobody's. The zero value listens nowhere.
 type managementServer struct {
-	http    *http.Server
-	serving sync.WaitGroup
+	servers   []*http.Server
+	listeners []net.Listener // over TCP
+	serving   sync.WaitGroup
 }
 
-// start listens. The store is open, so no other broker has the directory.
-func (m *managementServer) start(c config.Config, h http.Handler, log zerolog.Logger) error {
+// start listens. The store is open, so no other broker has the directory. Requests that come
+// before it returns are answered.
+func (m *managementServer) start(c config.Config, o management.Options, log zerolog.Logger) error {
+	for _, address := range c.ManagementListen {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			for _, l := range m.listeners {
+				err = errors.Join(err, l.Close())
+			}
+			return fmt.Errorf("listen on %s for management: %w", address, err)
+		}
+		m.listeners = append(m.listeners, l)
+	}
+	open := management.Server(management.Handler(o), log)
+	m.servers = append(m.servers, open)
+	for _, l := range m.listeners {
+		log.Info().Stringer("address", l.Addr()).Msg("listening for management")
+		m.serve(open, l, log)
+	}
 	if storeDir(c) == "" {
 		return nil
 	}
@@ -38,31 +59,81 @@ func (m *managementServer) start(c config.Config, h http.Handler, log zerolog.Lo
 	if err != nil {
 		return fmt.Errorf("listen for management: %w", err)
 	}
-	m.http = management.Server(h, log)
+	o.Trusted = true
+	trusted := management.Server(management.Handler(o), log)
+	m.servers = append(m.servers, trusted)
 	log.Info().Str("socket", filepath.Join(c.DataDir, management.SocketName)).Msg("listening for management")
-	m.serving.Go(func() { m.serve(l, log) })
+	m.serve(trusted, l, log)
 	return nil
 }
 
-func (m *managementServer) serve(l net.Listener, log zerolog.Logger) {
-	if err := m.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		log.Error().Err(err).Msg("management is not answered any more")
-	}
+func (m *managementServer) serve(s *http.Server, l net.Listener, log zerolog.Logger) {
+	m.serving.Go(func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error().Err(err).Msg("management is not answered any more")
+		}
+	})
 }
 
 // stop cuts off whoever is being answered and waits until nobody is accepted any more.
 func (m *managementServer) stop() {
-	if m.http == nil {
-		return
+	for _, s := range m.servers {
+		// What it could say is that a listener was closed already.
+		_ = s.Close()
 	}
-	// What it could say is that the listener was closed already.
-	_ = m.http.Close()
 	m.serving.Wait()
 }
 
-// managementHandler is the API of this node, for those who are trusted.
-func (n *Node) managementHandler() http.Handler {
-	return management.Handler(management.Options{Log: n.log, Backuper: backuper{n.store, n.log}})
+func (m *managementServer) addresses() []net.Addr {
+	var all []net.Addr
+	for _, l := range m.listeners {
+		all = append(all, l.Addr())
+	}
+	return all
+}
+
+// managementOptions are those of the API of this node.
+func (n *Node) managementOptions(c config.Config, o Options, started time.Time) management.Options {
+	return management.Options{
+		Log:      n.log,
+		Broker:   n.broker,
+		Backuper: backuper{n.store, n.log},
+		Node: func() management.Node {
+			p := metrics.ReadProcess(c.DataDir)
+			return management.Node{
+				Name:          c.NodeName,
+				ClusterID:     n.store.ID(),
+				Version:       o.Version,
+				CompatVersion: c.AMQP.CompatVersion,
+				Started:       started,
+				Listeners:     n.listeners(),
+				DataDir:       c.DataDir,
+				ConfigFiles:   c.Files,
+				MemoryUsed:    p.Memory,
+				MemoryLimit:   n.watch.memoryLimit(),
+				DiskFree:      p.DiskFree,
+				DiskLimit:     n.watch.diskLimit(),
+				OpenFiles:     p.OpenFiles,
+				MostFiles:     p.MaxFiles,
+			}
+		},
+	}
+}
+
+// listeners are all places where the node listens over TCP.
+func (n *Node) listeners() []management.Listener {
+	var all []management.Listener
+	for _, of := range []struct {
+		protocol  string
+		addresses []net.Addr
+	}{{"amqp", n.Addresses()}, {"http", n.ManagementAddresses()}, {"http/prometheus", n.MetricsAddresses()}} {
+		for _, a := range of.addresses {
+			if t, ok := a.(*net.TCPAddr); ok {
+				all = append(all, management.Listener{Protocol: of.protocol, Address: t.AddrPort()})
+			}
+		}
+	}
+	return all
 }
 
 // backuper makes backups of a store.

@@ -21,7 +21,7 @@ func started(t *testing.T, dir string, change func(*config.Config)) *Node {
 	t.Helper()
 	c := config.Default()
 	c.DataDir = dir
-	c.Listen, c.MetricsListen = []string{"127.0.0.1:0"}, nil
+	c.Listen, c.MetricsListen, c.ManagementListen = []string{"127.0.0.1:0"}, nil, nil
 	c.DiskFreeLimit, c.Store.Ballast = config.MiB, 0
 	if change != nil {
 		change(&c)

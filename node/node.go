@@ -77,7 +77,7 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
 		return err
 	}
-	if err := n.management.start(c, n.managementHandler(), o.Log); err != nil {
+	if err := n.management.start(c, n.managementOptions(c, o, started), o.Log); err != nil {
 		return err
 	}
 	n.warnAboutGuest()
@@ -146,6 +146,9 @@ func (n *Node) Addresses() []net.Addr { return n.server.Addresses() }
 
 // MetricsAddresses are where /metrics is answered.
 func (n *Node) MetricsAddresses() []net.Addr { return n.metrics.addresses() }
+
+// ManagementAddresses are where the management API is answered for those who log in.
+func (n *Node) ManagementAddresses() []net.Addr { return n.management.addresses() }
 
 // Failed is closed when the store has failed. Nothing is confirmed any more then, and the
 // node has to be stopped and started again (P6).

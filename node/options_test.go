@@ -38,7 +38,7 @@ func TestEverybodysGuestIsWarnedAbout(t *testing.T) {
 	f := func(want bool, change func(*config.Config)) {
 		t.Helper()
 		c := config.Default()
-		c.Store.Backend, c.MetricsListen, c.Listen = "memory", nil, []string{"127.0.0.1:0"}
+		c.Store.Backend, c.MetricsListen, c.ManagementListen, c.Listen = "memory", nil, nil, []string{"127.0.0.1:0"}
 		change(&c)
 		var log bytes.Buffer
 		n, err := Start(c, Options{Log: zerolog.New(&log)})

@@ -313,7 +313,7 @@ func TestFullDiskWithoutBallastIsExplained(t *testing.T) { // E9
 	confirmed := f.confirmed()
 	for _, left := range []int64{0, 1 << 20} {
 		empty := fill(t, dir, left)
-		_, complaint, code := runProgram(t, "--data-dir", data, "--listen", "off", "--metrics-listen", "off")
+		_, complaint, code := runProgram(t, "--data-dir", data, "--listen", "off", "--metrics-listen", "off", "--management-listen", "off")
 		if code != 1 || !strings.Contains(complaint, " MiB are free on its disk and 23 MiB needed") || strings.Contains(complaint, "goroutine ") {
 			t.Errorf("got exit code %d and %q with %d bytes free, want 1 and what is needed", code, complaint, left)
 		}

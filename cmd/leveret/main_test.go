@@ -75,7 +75,7 @@ type serving struct {
 // message.
 func startServing(t *testing.T, dir, message string, args ...string) *serving {
 	t.Helper()
-	args = append([]string{"--data-dir", dir, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...)
+	args = append([]string{"--data-dir", dir, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"}, args...)
 	s := &serving{t: t, cmd: program(t, args...), dir: dir}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -281,7 +281,7 @@ func TestFailedStoreEndsTheProcessWithAnError(t *testing.T) { // P6
 
 func TestDirectoryHasOneBroker(t *testing.T) {
 	s := startServing(t, t.TempDir(), complete)
-	_, complaint, code := runProgram(t, "serve", "--data-dir", s.dir, "--listen", "off", "--metrics-listen", "off")
+	_, complaint, code := runProgram(t, "serve", "--data-dir", s.dir, "--listen", "off", "--metrics-listen", "off", "--management-listen", "off")
 	if pid := strconv.Itoa(s.cmd.Process.Pid); code != 1 || !strings.Contains(complaint, "is in use by pid "+pid+`"`) {
 		t.Errorf("got exit code %d and %q, want 1 and that %s has it", code, complaint, pid)
 	}
@@ -341,7 +341,7 @@ func TestConflictingTopologyDoesNotStart(t *testing.T) {
 			t.Fatalf("got exit code %d after\n%s", code, strings.Join(s.log, "\n"))
 		}
 	}
-	_, complaint, code := runProgram(t, "--data-dir", dir, "--listen", "off", "--metrics-listen", "off", "--config", topology("2"))
+	_, complaint, code := runProgram(t, "--data-dir", dir, "--listen", "off", "--metrics-listen", "off", "--management-listen", "off", "--config", topology("2"))
 	if code != 1 || !strings.Contains(complaint, "received '2' but current is '1'") || strings.Contains(complaint, complete) {
 		t.Errorf("got exit code %d and %q, want 1 and both limits", code, complaint)
 	}

@@ -12,7 +12,7 @@ start_broker() {
     for tries in $(seq 5); do
         port=$((20000 + RANDOM % 10000))
         reachable "$port" && continue
-        "$dir/leveret" --data-dir "$dir/data" --listen "127.0.0.1:$port" --metrics-listen off \
+        "$dir/leveret" --data-dir "$dir/data" --listen "127.0.0.1:$port" --metrics-listen off --management-listen off \
             >"$dir/broker.log" 2>&1 &
         broker_pid=$!
         if wait_for_broker "$port"; then

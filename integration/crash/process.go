@@ -57,7 +57,7 @@ func (p *process) launch() error {
 		return err
 	}
 	defer log.Close() // the process has its own copy
-	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", "off")
+	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", "off", "--management-listen", "off")
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
