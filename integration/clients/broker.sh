@@ -4,19 +4,21 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 broker_pid=
 
-# start_broker DIR builds and starts the broker with its data in DIR, and exports AMQP_URL.
+# start_broker DIR builds and starts the broker with its data in DIR, and exports AMQP_URL and
+# MANAGEMENT_PORT.
 start_broker() {
-    local dir=$1 port tries
+    local dir=$1 port management tries
     [ -n "${AMQP_URL:-}" ] && return 0
     (cd "$root" && go build -o "$dir/leveret" ./cmd/leveret) || return
     for tries in $(seq 5); do
-        port=$((20000 + RANDOM % 10000))
+        port=$((20000 + RANDOM % 10000)) management=$((10000 + RANDOM % 10000))
         reachable "$port" && continue
-        "$dir/leveret" --data-dir "$dir/data" --listen "127.0.0.1:$port" --metrics-listen off --management-listen off \
-            >"$dir/broker.log" 2>&1 &
+        reachable "$management" && continue
+        "$dir/leveret" --data-dir "$dir/data" --listen "127.0.0.1:$port" --metrics-listen off \
+            --management-listen "127.0.0.1:$management" >"$dir/broker.log" 2>&1 &
         broker_pid=$!
         if wait_for_broker "$port"; then
-            export AMQP_URL="amqp://guest:guest@127.0.0.1:$port/"
+            export AMQP_URL="amqp://guest:guest@127.0.0.1:$port/" MANAGEMENT_PORT=$management
             return
         fi
         stop_broker
