@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/broker"
@@ -19,7 +20,13 @@ type Refusal struct {
 	Reason string // a sentence for people
 }
 
-func (r *Refusal) Error() string { return r.Word + ": " + r.Reason }
+func (r *Refusal) Error() string {
+	reason := strings.Join(strings.Fields(r.Reason), " ") // RabbitMQ's have empty lines in them
+	if r.Word == "bad_request" {
+		return reason
+	}
+	return r.Word + ": " + reason
+}
 
 // notFound is what RabbitMQ answers for paths and things that are not there.
 var notFound = &Refusal{http.StatusNotFound, "Object Not Found", "Not Found"}

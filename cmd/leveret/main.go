@@ -53,6 +53,17 @@ func command() *cobra.Command {
 		backupCommand(),
 		restoreCommand(),
 		storeCommand(),
+		usersCommand(),
+		vhostsCommand(),
+		permissionsCommand(),
+		topicPermissionsCommand(),
+		policiesCommand(),
+		operatorPoliciesCommand(),
+		queuesCommand(),
+		exchangesCommand(),
+		bindingsCommand(),
+		connectionsCommand(),
+		definitionsCommand(),
 		versionCommand(),
 	)
 	return root
