@@ -50,7 +50,7 @@ func (c *call) login() error {
 	if c.Trusted {
 		return nil
 	}
-	failed := &Refusal{http.StatusUnauthorized, "not_authorised", "Login failed"}
+	failed := &Refusal{http.StatusUnauthorized, "not_authorized", "Login failed"} // spelt as RabbitMQ does
 	name, password, ok := c.r.BasicAuth()
 	if !ok {
 		return failed

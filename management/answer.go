@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -49,6 +50,7 @@ func (c *call) write(status int, v any) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "application/json")
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(b))) // a HEAD has it, too
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(b) // a client that has gone need not be told
 	return nil

@@ -169,9 +169,12 @@ func (c *call) bind(e ends) error {
 	if err := c.set(v.Bind(nil, b, c.permit(v.Name()))); err != nil {
 		return err
 	}
-	c.w.Header().Set("Location", url.PathEscape(e.destination)+"/"+url.PathEscape(propertiesKey(b)))
+	c.w.Header().Set("Location", segment(e.destination)+"/"+segment(propertiesKey(b)))
 	return c.made(true)
 }
+
+// segment is a name as it stands in a path. A plus is escaped, too: some take it for a blank.
+func segment(name string) string { return strings.ReplaceAll(url.PathEscape(name), "+", "%2B") }
 
 // aBinding is the binding of the path.
 func (c *call) aBinding(e ends) (*broker.VHost, binding.Binding, error) {

@@ -191,7 +191,7 @@ func exchangeTypes() []object {
 func (n *Node) listeners() []object {
 	all := []object{}
 	for _, l := range n.Listeners {
-		all = append(all, object{"node": n.Name, "protocol": l.Protocol, "ip_address": l.Address.Addr().String(), "port": l.Address.Port(), "socket_opts": object{}})
+		all = append(all, object{"node": n.Name, "protocol": l.Protocol, "ip_address": l.Address.Addr().String(), "port": l.Address.Port()})
 	}
 	return all
 }

@@ -88,8 +88,8 @@ func (c *call) list(items []item) error {
 	total := len(items)
 	items = slices.DeleteFunc(items, func(i item) bool { return !p.shows(i.name) })
 	filtered := len(items)
-	pages := max(1, (filtered+p.size-1)/p.size)
-	if p.number > pages {
+	pages := (filtered + p.size - 1) / p.size
+	if p.number > max(1, pages) {
 		return &Refusal{http.StatusBadRequest, "page_out_of_range", "Page out of range, page: " + strconv.Itoa(p.number) +
 			" page size: " + strconv.Itoa(p.size) + ", len: " + strconv.Itoa(filtered)}
 	}
