@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/broker"
@@ -40,6 +41,9 @@ func notAuthorised(reason string) *Refusal {
 	return &Refusal{http.StatusUnauthorized, "not_authorised", reason}
 }
 
+// patience is how long a client may take to read an answer.
+const patience = 2 * time.Minute
+
 // object is a JSON object.
 type object map[string]any
 
@@ -51,6 +55,8 @@ func (c *call) write(status int, v any) error {
 	}
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.Header().Set("Content-Length", strconv.Itoa(len(b))) // a HEAD has it, too
+	// That the time is limited is for listeners that can.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(c.now.Add(patience))
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(b) // a client that has gone need not be told
 	return nil

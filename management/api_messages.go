@@ -18,6 +18,10 @@ import (
 	"github.com/leveretmq/leveret/queue"
 )
 
+// maxPublish is how much of a request to publish is read, in bytes: a message of the default
+// largest size in base64, with room to spare.
+const maxPublish = 64 << 20
+
 // maxGet is how many messages one request may get.
 const maxGet = 10000
 
@@ -52,6 +56,9 @@ func (c *call) publish() error {
 		}
 	default:
 		return badRequest("unsupported_encoding: %.40s", encoding)
+	}
+	if len(content.Body) > c.MaxMessageBytes {
+		return badRequest("message size %d is larger than configured max size %d", len(content.Body), c.MaxMessageBytes)
 	}
 	if err := c.properties(f["properties"], &content); err != nil {
 		return err
@@ -235,6 +242,9 @@ func (c *call) getMessages() error {
 	}
 	if count < 0 || count > maxGet {
 		return badRequest("count has to be from 0 to %d", maxGet)
+	}
+	if o := q.Options(); o.SingleActiveConsumer && o.Type == queue.Quorum {
+		return badRequest("cannot obtain access to locked %v. basic.get operations are not supported by quorum queues with single active consumer", q)
 	}
 	if q.FirstUse() {
 		if err := wait(c.r.Context(), c.Broker.Barrier(q)); err != nil {

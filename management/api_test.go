@@ -74,6 +74,9 @@ func (c *client) get(path string, v any) {
 	}
 }
 
+// jsonOf reads text into v.
+func jsonOf(text string, v any) error { return json.Unmarshal([]byte(text), v) }
+
 const all = `{"configure":".*","write":".*","read":".*"}`
 
 // TestTagsAndPermissionsDecide what a user may do, as they do in RabbitMQ (API-1, PERM-4).

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type Options struct {
 	Node func() Node
 	// Backuper makes the backups.
 	Backuper Backuper
+	// MaxMessageBytes is how long the body of a message may be that is published here.
+	MaxMessageBytes int
 	// Trusted makes everybody who can connect an administrator to whom no permission is
 	// refused. Otherwise a user has to log in, and may do what its tags and permissions say.
 	Trusted bool
@@ -89,8 +92,25 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 	c := &call{api: a, w: w, r: r, now: time.Now()}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		defer stopOnPanic()
+	}
 	if err := c.answer(); err != nil {
 		c.refuse(err)
+	}
+}
+
+// stopOnPanic ends the process when something panics that changes the broker: net/http would
+// go on, and a broker that is unsure of its own state must not.
+func stopOnPanic() {
+	p := recover()
+	switch {
+	case p == nil:
+	case p == http.ErrAbortHandler: //nolint:errorlint // it is the value itself that is thrown
+		panic(p)
+	default:
+		go panic(fmt.Sprintf("%v\n\n%s", p, debug.Stack()))
+		select {} // until that has ended it
 	}
 }
 

@@ -36,7 +36,7 @@ var routes = []route{
 	del("exchanges/{vhost}/{name}", manager, (*call).deleteExchange),
 	get("exchanges/{vhost}/{name}/bindings/source", manager, (*call).bindingsFromExchange).watched(),
 	get("exchanges/{vhost}/{name}/bindings/destination", manager, (*call).bindingsToExchange).watched(),
-	post("exchanges/{vhost}/{name}/publish", manager, (*call).publish).upTo(1 << 30),
+	post("exchanges/{vhost}/{name}/publish", manager, (*call).publish).upTo(maxPublish),
 
 	get("queues", manager, (*call).queues),
 	get("queues/{vhost}", manager, (*call).queues).watched(),

@@ -98,6 +98,8 @@ func (n *Node) managementOptions(c config.Config, o Options, started time.Time) 
 		Log:      n.log,
 		Broker:   n.broker,
 		Backuper: backuper{n.store, n.log},
+
+		MaxMessageBytes: int(c.AMQP.MaxMessageSize),
 		Node: func() management.Node {
 			p := metrics.ReadProcess(c.DataDir)
 			return management.Node{

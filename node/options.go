@@ -52,7 +52,7 @@ func (n *Node) warnAboutGuest() {
 	if n.broker.CheckPassword("guest", "guest", false) != nil {
 		return
 	}
-	if a := firstExposed(n.Addresses()); a != nil {
+	if a := firstExposed(append(n.Addresses(), n.ManagementAddresses()...)); a != nil {
 		n.log.Warn().Stringer("address", a).
 			Msg("ANYONE WHO CAN REACH THIS BROKER CAN LOG IN as guest with the password guest: " +
 				"set default_user and default_pass, or loopback_users, before others can")
