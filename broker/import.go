@@ -66,5 +66,8 @@ func CheckExchange(spec exchange.Spec) error {
 	if err := exchange.CheckType(spec.Type); err != nil {
 		return err
 	}
-	return checkNewExchange(&spec, nil)
+	if err := checkNewExchange(&spec, nil); err != nil {
+		return err
+	}
+	return spec.CheckArguments()
 }

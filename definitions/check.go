@@ -269,10 +269,13 @@ func (c *checker) checkExchanges(d *Definitions) error {
 		if err := broker.CheckExchange(x.Spec()); err != nil {
 			return err
 		}
-		v.exchanges[x.Name], err = exchange.New(x.Spec())
+		v.exchanges[x.Name], err = exchange.New(x.Spec(), noChance)
 		return err
 	})
 }
+
+// noChance is the entropy of exchanges that are only asked what may be bound to them.
+func noChance() uint64 { return 0 }
 
 // exchange finds an exchange that there is, or will be.
 func (v *checkedVHost) exchange(vhost, name string) *exchange.Exchange {
@@ -288,7 +291,7 @@ func (v *checkedVHost) exchange(vhost, name string) *exchange.Exchange {
 	}
 	for _, spec := range exchange.Predeclared(vhost) {
 		if spec.Name == name && name != exchange.Default {
-			x, err := exchange.New(spec)
+			x, err := exchange.New(spec, noChance)
 			if err != nil {
 				return nil
 			}
