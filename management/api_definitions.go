@@ -11,9 +11,6 @@ import (
 	"github.com/leveretmq/leveret/queue"
 )
 
-// maxDefinitions is how large a file of definitions may be, in bytes.
-const maxDefinitions = 64 << 20
-
 func (c *call) versions() definitions.Versions {
 	n := c.self()
 	return definitions.Versions{Compat: n.CompatVersion, Product: product, Version: n.Version}

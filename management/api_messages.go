@@ -18,10 +18,6 @@ import (
 	"github.com/leveretmq/leveret/queue"
 )
 
-// maxPublish is how much of a request to publish is read, in bytes: a message of the default
-// largest size in base64, with room to spare.
-const maxPublish = 64 << 20
-
 // maxGet is how many messages one request may get.
 const maxGet = 10000
 

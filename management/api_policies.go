@@ -159,7 +159,7 @@ func (c *call) listParameters(vhosts []*broker.VHost, component string) error {
 }
 
 func describeParameter(p definitions.Parameter) object {
-	return object{"vhost": p.VHost, "component": p.Component, "name": p.Name, "value": json.RawMessage(p.Value)}
+	return object{"vhost": p.VHost, "component": p.Component, "name": p.Name, "value": p.Value}
 }
 
 // second is the virtual host that stands behind a component in the path.

@@ -29,8 +29,15 @@ func newClient(t *testing.T, opts ...brokertest.Option) (*brokertest.Server, *cl
 // as is c for another user, whose password is x.
 func (c *client) as(user string) *client { return &client{c.t, c.url, user, "x"} }
 
+// reply is an answer without its body.
+type reply struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
 // do asks for something.
-func (c *client) do(method, path, body string, headers ...string) (*http.Response, string) {
+func (c *client) do(method, path, body string, headers ...string) (reply, string) {
 	c.t.Helper()
 	r, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
 	if err != nil {
@@ -52,7 +59,7 @@ func (c *client) do(method, path, body string, headers ...string) (*http.Respons
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return a, string(text)
+	return reply{a.StatusCode, a.Header, a.ContentLength}, string(text)
 }
 
 // must asks for something that is granted.

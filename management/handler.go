@@ -60,9 +60,13 @@ func Server(h http.Handler, l zerolog.Logger) *http.Server {
 	}
 }
 
-// maxRequestBody is how much of a request's body is read, in bytes, unless its route says
-// otherwise.
-const maxRequestBody = 1 << 20
+const (
+	// maxRequestBody is how much of a request's body is read, in bytes.
+	maxRequestBody = 1 << 20
+	// maxLargeBody is how much is read where a message or a file of definitions comes: a message
+	// of the default largest size has a quarter of it in base64.
+	maxLargeBody = 64 << 20
+)
 
 // call is one request on its way through the API.
 type call struct {

@@ -109,8 +109,8 @@ func (r route) watched() route {
 	return r
 }
 
-// upTo is r with another limit for its body, in bytes.
-func (r route) upTo(bytes int64) route {
-	r.maxBody = bytes
+// large is r for bodies that may be large.
+func (r route) large() route {
+	r.maxBody = maxLargeBody
 	return r
 }

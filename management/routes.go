@@ -36,7 +36,7 @@ var routes = []route{
 	del("exchanges/{vhost}/{name}", manager, (*call).deleteExchange),
 	get("exchanges/{vhost}/{name}/bindings/source", manager, (*call).bindingsFromExchange).watched(),
 	get("exchanges/{vhost}/{name}/bindings/destination", manager, (*call).bindingsToExchange).watched(),
-	post("exchanges/{vhost}/{name}/publish", manager, (*call).publish).upTo(maxPublish),
+	post("exchanges/{vhost}/{name}/publish", manager, (*call).publish).large(),
 
 	get("queues", manager, (*call).queues),
 	get("queues/{vhost}", manager, (*call).queues).watched(),
@@ -115,11 +115,11 @@ var routes = []route{
 	del("user-limits/{user}/{name}", administrator, (*call).deleteUserLimit),
 
 	get("definitions", administrator, (*call).exportDefinitions),
-	post("definitions", administrator, (*call).importDefinitions).upTo(maxDefinitions),
+	post("definitions", administrator, (*call).importDefinitions).large(),
 	get("all-configuration", administrator, (*call).exportDefinitions),
-	post("all-configuration", administrator, (*call).importDefinitions).upTo(maxDefinitions),
+	post("all-configuration", administrator, (*call).importDefinitions).large(),
 	get("definitions/{vhost}", administrator, (*call).exportVHost),
-	post("definitions/{vhost}", administrator, (*call).importVHost).upTo(maxDefinitions),
+	post("definitions/{vhost}", administrator, (*call).importVHost).large(),
 	post("backup", administrator, (*call).backup),
 
 	get("aliveness-test/{vhost}", manager, (*call).aliveness),

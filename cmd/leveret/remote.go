@@ -156,18 +156,18 @@ func (r *remote) list(path string, show []column) error {
 	if err := d.Decode(&rows); err != nil {
 		return fmt.Errorf("read the broker's answer: %w", err)
 	}
-	w := tabwriter.NewWriter(r.out, 0, 8, 2, ' ', 0)
-	var line []string
+	lines := make([][]string, len(rows)+1)
 	for _, c := range show {
-		line = append(line, c.head)
-	}
-	fmt.Fprintln(w, strings.Join(line, "\t"))
-	for _, row := range rows {
-		line = line[:0]
-		for _, c := range show {
-			line = append(line, c.cell(row))
+		lines[0] = append(lines[0], c.head)
+		for i, row := range rows {
+			lines[i+1] = append(lines[i+1], c.cell(row))
 		}
-		fmt.Fprintln(w, strings.Join(line, "\t"))
+	}
+	w := tabwriter.NewWriter(r.out, 0, 8, 2, ' ', 0)
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, strings.Join(line, "\t")); err != nil {
+			return err
+		}
 	}
 	return w.Flush()
 }
