@@ -195,7 +195,7 @@ func tooLong(size uint64, limit int) error {
 func (ch *Channel) publishNow(m *message.Message, x *exchange.Exchange) {
 	c := ch.c
 	ch.countPublisher()
-	c.gated = true
+	c.published = true
 	ch.receive(m)
 	var confirm *message.Confirm
 	if ch.confirming {
@@ -212,7 +212,7 @@ func (ch *Channel) receive(m *message.Message) {
 	ch.batch.all++
 	if !ch.counting {
 		ch.counting = true
-		ch.c.published = append(ch.c.published, ch)
+		ch.c.publishing = append(ch.c.publishing, ch)
 	}
 }
 

@@ -24,7 +24,7 @@ type Channel struct {
 	inBatch   bool      // is among Connection.confirmed
 	publisher bool      // has published
 	left      bool      // stop was called
-	counting  bool      // is among Connection.published
+	counting  bool      // is among Connection.publishing
 	batch     published
 
 	// Changed with mu held by the goroutine that feeds, which alone reads them without.

@@ -59,16 +59,16 @@ type Connection struct {
 	last       *Channel // the channel of the last frame
 
 	// now and effects belong to the batch under way.
-	now       time.Time
-	effects   queue.Effects
-	confirmed []*Channel // channels in confirm mode that published in this batch
-	published []*Channel // channels that published in this batch
-	tally     tally
-	gated     bool // something was published in this batch
-	overfull  bool // our own answers have filled the buffer
-	blocked   bool // it has published while an alarm is on, and is not read
-	toldSo    bool // connection.blocked was sent, or would have been
-	leaving   bool // its client has said goodbye while it was blocked
+	now        time.Time
+	effects    queue.Effects
+	confirmed  []*Channel // channels in confirm mode that published in this batch
+	publishing []*Channel // channels that published in this batch
+	tally      tally
+	published  bool // something was published in this batch
+	overfull   bool // our own answers have filled the buffer
+	blocked    bool // it has published while an alarm is on, and is not read
+	toldSo     bool // connection.blocked was sent, or would have been
+	leaving    bool // its client has said goodbye while it was blocked
 	// Scratch space of settlements.
 	taken     []delivered
 	positions []queue.Position
@@ -315,13 +315,13 @@ func (c *Connection) Flush(now time.Time) (published bool) {
 	}
 	c.confirmed = c.confirmed[:0]
 	c.b.Flush(now, &c.effects)
-	for i, ch := range c.published {
+	for i, ch := range c.publishing {
 		ch.countPublished()
-		c.published[i] = nil
+		c.publishing[i] = nil
 	}
-	c.published = c.published[:0]
+	c.publishing = c.publishing[:0]
 	c.tally.flush(&c.b.Counters, c.vhost)
-	published, c.gated = c.gated, false
+	published, c.published = c.published, false
 	return published
 }
 

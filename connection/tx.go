@@ -93,7 +93,7 @@ func (ch *Channel) txCommit() error {
 	}
 	c, t := ch.c, ch.tx
 	ch.begin()
-	c.gated = c.gated || len(t.publishes) > 0
+	c.published = c.published || len(t.publishes) > 0
 
 	w := new(commitWaiter)
 	confirm := message.NewConfirm(w, 0)
