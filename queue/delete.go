@@ -42,6 +42,9 @@ func (q *Queue) dropReady(out *Effects) {
 		}
 		q.dropLists(lv, out)
 	}
+	if q.wheel != nil {
+		q.dropLoaded(out)
+	}
 	q.forgetSettled()
 	q.deadlines = deadlines{} // nothing is ready
 }
@@ -157,6 +160,9 @@ func (q *Queue) forget(out *Effects) {
 		q.store.Forget(Forgotten{Queue: q.id, All: true})
 	}
 	q.slots, q.deadlines = slots{}, deadlines{}
+	if q.wheel != nil {
+		q.wheel = &wheel{now: q.wheel.now}
+	}
 	q.weigh(-q.ram, out)
 	q.readyCount, q.readyBytes, q.unackedCount, q.unackedBytes = 0, 0, 0, 0
 }

@@ -76,10 +76,12 @@ const (
 	Expired
 	MaxLength
 	DeliveryLimit
+	// Due is no death: a delayed message is to be routed by its exchange.
+	Due
 )
 
 func (r Reason) String() string {
-	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[r]
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit", "due"}[r]
 }
 
 // Letter is a dead message on its way out of a queue. Whoever carries it publishes it

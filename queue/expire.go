@@ -124,6 +124,9 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 	if q.deleted {
 		return time.Time{}
 	}
+	if q.wheel != nil {
+		return q.turn(now, out)
+	}
 	ms := now.UnixMilli()
 	left := q.expireDue(ms, now, out)
 	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
@@ -203,6 +206,9 @@ func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) i
 // due is the next moment something is due, Unix milliseconds, 0 for never. It may be too
 // early by a message that has left meanwhile, never too late.
 func (q *Queue) due() int64 {
+	if q.wheel != nil {
+		return q.dueInWheel()
+	}
 	due := q.unusedAt()
 	if h := q.deadlines.heap; len(h) > 0 {
 		due = earlier(due, h[0].at)

@@ -64,7 +64,9 @@ func (q *Queue) mail(l Letter, out *Effects) {
 	}
 	l.Exchange = q.options.DeadLetterExchange
 	l.RoutingKey, l.HasRoutingKey = q.options.DeadLetterRoutingKey, q.options.HasDeadLetterKey
-	q.totals.DeadLettered[l.Reason]++
+	if l.Reason != Due {
+		q.totals.DeadLettered[l.Reason]++
+	}
 	q.outbox = append(q.outbox, l)
 	if !q.listed {
 		q.listed = true

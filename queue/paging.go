@@ -47,7 +47,7 @@ func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool
 	want -= q.coming
 	if target := max(before-want, keep); target < before {
 		q.page(target, keep, out)
-		if q.ram > target {
+		if q.ram > target && q.wheel == nil {
 			q.spill(q.ram-target, keep, out)
 		}
 	}
@@ -59,6 +59,10 @@ func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool
 
 // page lets bodies go that are on disk, until the queue holds no more than target.
 func (q *Queue) page(target, keep int64, out *Effects) {
+	if q.wheel != nil {
+		q.pageWheel(target, out)
+		return
+	}
 	for i := range q.levels {
 		lv := &q.levels[i]
 		lv.split(keep)
@@ -113,21 +117,26 @@ func (q *Queue) pageBack(lv *level, target int64, out *Effects) {
 	for r := &lv.back; q.ram > target && r.start < len(r.blocks); {
 		b := r.blocks[r.start]
 		run, ok := lv.runOf(b)
-		if !ok {
-			return
+		if !ok || q.wheel != nil && run.Count > 0 && run.MinExpiry <= q.wheel.now+soon {
+			return // it would be read again at once
 		}
 		if run.Count == 0 {
 			r.leave(b)
 		} else {
 			q.forgetBlock(lv, b, run, out)
 			n := lv.runs.len()
+			filed := int64(0) // the deadline under which it is filed already
 			if joined, ok := lv.joinable(n-1, run); ok {
+				filed = lv.runs.at(n - 1).MinExpiry
 				*lv.runs.at(n - 1) = joined
 				run = joined
 			} else {
 				lv.runs.push(run)
 			}
-			q.fileRun(lv, run)
+			// Elsewhere what is filed may have been taken out, for a read that will not do now.
+			if q.wheel == nil || run.MinExpiry != filed {
+				q.fileRun(lv, run)
+			}
 		}
 		r.dropBlock(r.start)
 	}
@@ -294,9 +303,15 @@ func (lv *level) onDisk(e *entry) bool {
 
 // fileRun files the earliest deadline of a run.
 func (q *Queue) fileRun(lv *level, r Run) {
-	if r.MinExpiry != 0 {
-		q.deadlines.push(deadline{at: r.MinExpiry, seq: r.First, slot: runSlot, level: lv.number})
+	if r.MinExpiry == 0 {
+		return
 	}
+	d := deadline{at: r.MinExpiry, seq: r.First, slot: runSlot, level: lv.number}
+	if q.wheel != nil {
+		q.wheel.runs[circleOf(lv.number)].push(d)
+		return
+	}
+	q.deadlines.push(d)
 }
 
 // dropRuns settles everything on disk that is not in memory, without reading it.

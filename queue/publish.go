@@ -128,9 +128,9 @@ func (q *Queue) admit(lv *level, e *entry, p Put, out *Effects) {
 }
 
 // stores tells whether a durable queue stores m: persistent messages, and all of them in
-// a quorum queue (QQ-4).
+// a quorum queue (QQ-4) or a delayed one.
 func (q *Queue) stores(m *message.Message) bool {
-	return m.Persistent || q.options.Type == Quorum
+	return m.Persistent || q.options.Type == Quorum || q.wheel != nil
 }
 
 // append adds an entry to the end of its level.

@@ -44,8 +44,9 @@ type Queue struct {
 	unique *unique // nil unless the queue keeps duplicates out
 
 	deadlines deadlines
-	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
-	lastUse   int64 // Unix ms; for x-expires (TTL-9)
+	wheel     *wheel // of a delayed queue, nil for others
+	timer     int64  // the earliest moment asked for and not yet come, Unix ms; 0 for none
+	lastUse   int64  // Unix ms; for x-expires (TTL-9)
 
 	leaving  int    // messages on disk that have died, and whose letters are not safe yet (S-9)
 	whenLeft func() // of a deleted queue, to be called when there are none any more
@@ -151,6 +152,9 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 		}
 	}
 	q.lastUse = now.UnixMilli()
+	if q.wheel != nil {
+		q.tell(now)
+	}
 	if q.exceeds() && q.options.Overflow == DropHead {
 		// What it drops may be dead-lettered, and where to is not restored yet: a timer is later.
 		q.askNow(now, out)
