@@ -199,6 +199,9 @@ func (v *VHost) remove(r *removal) *Commit {
 		v.exchanges.remove(n.x.Name())
 		n.history.forget()
 		n.window.forget()
+		if n.delayed != nil {
+			v.b.doomed.add(n.delayed)
+		}
 		v.b.Counters.ExchangesDeleted.Add(1)
 	}
 	for _, n := range r.queues {

@@ -30,6 +30,9 @@ type Options struct {
 	// Clock is the time for what the disk brings back on its own. Nil takes the time of the
 	// batch before.
 	Clock func() time.Time
+	// DelayedDefaultExchange lets the default exchange keep messages with an x-delay header
+	// until they are due, as exchanges of the type x-delayed-message do (EX-55).
+	DelayedDefaultExchange bool
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
 }
@@ -68,6 +71,7 @@ type Broker struct {
 	alarms      alarms
 	timers      timers
 	memory      memory
+	doomed      doomed
 	carriers    sync.Pool // of *carrier
 }
 

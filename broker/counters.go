@@ -8,6 +8,7 @@ type Counters struct {
 	// Counted by the broker.
 	MessagesRouted         atomic.Uint64 // publishes and dead letters that reached a queue
 	DeadLettersDropped     atomic.Uint64 // dead letters without exchange, route, or in a cycle
+	DelayedDropped         atomic.Uint64 // messages that nothing took when their time had come
 	QueuesDeclared         atomic.Uint64 // queue.declare that succeeded, whether new or not
 	QueuesCreated          atomic.Uint64
 	QueuesDeleted          atomic.Uint64

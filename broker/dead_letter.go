@@ -39,9 +39,7 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 		for i := range letters {
 			l := &letters[i]
 			l.Confirm = unrefusable(l.Confirm)
-			if v == nil || !v.deadLetter(now, c, q.Name(), l, out) {
-				b.Counters.DeadLettersDropped.Add(1)
-			}
+			b.carry(now, v, q, c, l, out)
 			// The carrier's own holds. The targets have taken theirs by now.
 			l.Confirm.Release(&out.Wakes)
 			l.Transfer.Release(out)
@@ -53,6 +51,18 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 		c.letters = letters
 	} else {
 		c.letters = nil
+	}
+}
+
+// carry sends one letter on its way.
+func (b *Broker) carry(now time.Time, v *VHost, q *queue.Queue, c *carrier, l *queue.Letter, out *queue.Effects) {
+	switch {
+	case l.Reason == queue.Due:
+		if v == nil || !v.fire(now, c, q, l, out) {
+			b.Counters.DelayedDropped.Add(1)
+		}
+	case v == nil || !v.deadLetter(now, c, q.Name(), l, out):
+		b.Counters.DeadLettersDropped.Add(1)
 	}
 }
 
@@ -88,6 +98,10 @@ func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Le
 			continue
 		}
 		q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out)
+		arrived = true
+	}
+	if len(c.router.delayed) > 0 {
+		c.router.delay(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out)
 		arrived = true
 	}
 	if transfer != l.Transfer {

@@ -231,11 +231,11 @@ func (d *disk) catalog() topology.Catalog {
 }
 
 // Read is answered by get.
-func (d *disk) Read(id queue.ID, _ uint8, r queue.Range, done func([]queue.RestoredMessage, error)) {
+func (d *disk) Read(id queue.ID, level uint8, r queue.Range, done func([]queue.RestoredMessage, error)) {
 	d.reads = append(d.reads, func() {
 		var found []queue.RestoredMessage
 		for _, p := range d.stored[id] {
-			if p.Seq >= r.First && p.Seq <= r.Last {
+			if p.Level == level && p.Seq >= r.First && p.Seq <= r.Last {
 				found = append(found, queue.RestoredMessage{Seq: p.Seq, Expiry: p.Expiry, Message: p.Message})
 			}
 		}
@@ -252,8 +252,13 @@ func (d *disk) Forget(queue.Forgotten) {}
 
 func (d *disk) restored(id queue.ID) (queue.Restored, error) {
 	var r queue.Restored
-	level := queue.RestoredLevel{Head: 1, Next: 1}
 	for _, p := range d.stored[id] {
+		i := slices.IndexFunc(r.Levels, func(l queue.RestoredLevel) bool { return l.Level == p.Level })
+		if i < 0 {
+			i = len(r.Levels)
+			r.Levels = append(r.Levels, queue.RestoredLevel{Level: p.Level, Head: 1})
+		}
+		level := &r.Levels[i]
 		level.Runs = append(level.Runs, queue.Run{
 			Range:     queue.Range{First: p.Seq, Last: p.Seq},
 			Count:     1,
@@ -262,7 +267,6 @@ func (d *disk) restored(id queue.ID) (queue.Restored, error) {
 		})
 		level.Next = p.Seq + 1
 	}
-	r.Levels = append(r.Levels, level)
 	return r, nil
 }
 
@@ -315,9 +319,14 @@ func newNode(t *testing.T) *node {
 // restart makes a broker of what is on d, as after a crash.
 func restart(t *testing.T, d *disk) *node {
 	t.Helper()
+	return restartWith(t, d, DefaultOptions())
+}
+
+func restartWith(t *testing.T, d *disk, o Options) *node {
+	t.Helper()
 	*d = disk{t: t, ids: d.ids, group: d.group, records: d.records, stored: d.stored, kept: d.kept}
 	n := &node{T: t, disk: d, now: start}
-	n.b = New(DefaultOptions(), d, d, rand.NewChaCha8([32]byte{}))
+	n.b = New(o, d, d, rand.NewChaCha8([32]byte{}))
 	if err := n.b.Restore(n.now, d.catalog(), d.restored); err != nil {
 		t.Fatalf("restore: %v", err)
 	}

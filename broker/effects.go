@@ -36,6 +36,7 @@ func (b *Broker) CarryOut(now time.Time, out *queue.Effects) {
 			}
 			clear(out.Timers)
 			out.Timers = out.Timers[:0]
+		case b.deleteDoomed(now, out):
 		default:
 			return
 		}

@@ -41,6 +41,7 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 		return nil, err
 	}
 	n := newExchangeNode(v.b.records.NextID(), x)
+	v.b.giveDelayed(n)
 	v.applyTo(n)
 	v.b.keepHistory(n)
 	v.b.openWindow(n)

@@ -46,14 +46,14 @@ func (r *Router) follows(next *queue.Transfer) *queue.Transfer {
 }
 
 // publishOriginal puts a message that some window has seen for the first time into the
-// queues that were found. If one of them refuses it, its publisher may come again.
+// queues that were found, and has it wait where it is to. If one of them refuses it, its publisher may come again.
 func (r *Router) publishOriginal(now time.Time, put queue.Put, out *queue.Effects) {
 	var room [4]original
 	originals := append(room[:0], r.originals...)
-	put.Transfer = r.follows(nil)
+	put.Transfer = r.follows(put.Transfer)
 	for i, q := range r.queues {
 		publish := q.Publish
-		if i == len(r.queues)-1 {
+		if i == len(r.queues)-1 && len(r.delayed) == 0 {
 			publish = q.PublishLast // what was seen goes to disk with this put, not after it
 		}
 		if publish(now, put, out) {
@@ -63,7 +63,10 @@ func (r *Router) publishOriginal(now time.Time, put queue.Put, out *queue.Effect
 			o.window.refuse(o.number)
 		}
 	}
-	if len(r.queues) == 0 {
+	if len(r.delayed) > 0 {
+		r.delay(now, put, out)
+	}
+	if len(r.queues) == 0 || len(r.delayed) > 0 {
 		put.Transfer.Release(out)
 	}
 }

@@ -12,18 +12,29 @@ import (
 
 // Publish routes m from x and puts it into every queue it reaches (EX-26, EX-12). It
 // reports whether there was any: a queue that refuses m for its length has still been
-// reached (PUB-6). Queues that store m hold c; the publisher's own hold is not released
-// here. Where m goes from the queues is left in out.
+// reached (PUB-6), and so has an exchange where m waits for its time (EX-55). Queues that
+// store m hold c; the publisher's own hold is not released here. Where m goes from the queues
+// is left in out.
 func (v *VHost) Publish(now time.Time, r *Router, x *exchange.Exchange, m *message.Message, c *message.Confirm, out *queue.Effects) (routed bool) {
-	queues := r.route(now, v, x, m, c)
+	return v.send(now, r, x, queue.Put{Message: m, Confirm: c}, out)
+}
+
+func (v *VHost) send(now time.Time, r *Router, x *exchange.Exchange, p queue.Put, out *queue.Effects) (routed bool) {
+	queues := r.route(now, v, x, p.Message, p.Confirm)
+	if len(r.delayed) > 0 && r.Mandatory && len(queues) == 0 && r.leadsNowhere(v, p.Message) {
+		r.delayed = r.delayed[:0]
+	}
 	if len(r.originals) > 0 {
-		r.publishOriginal(now, queue.Put{Message: m, Confirm: c}, out)
+		r.publishOriginal(now, p, out)
 	} else {
 		for _, q := range queues {
-			q.Publish(now, queue.Put{Message: m, Confirm: c}, out)
+			q.Publish(now, p, out)
+		}
+		if len(r.delayed) > 0 {
+			r.delay(now, p, out)
 		}
 	}
-	if len(queues) == 0 {
+	if len(queues)+len(r.delayed) == 0 {
 		return false
 	}
 	v.b.Counters.MessagesRouted.Add(1)
@@ -34,9 +45,15 @@ func (v *VHost) Publish(now time.Time, r *Router, x *exchange.Exchange, m *messa
 // that publishes has one, so that routing does not allocate, and it remembers the last
 // route, because most publishers send to the same place again. The zero value is ready.
 type Router struct {
+	// Mandatory is set for a publisher who wants to be told that nobody wants a message. One
+	// that is to wait does so only if it could be routed now.
+	Mandatory bool
+
 	found     []*binding.Destination
 	exchanges []*exchange.Exchange // every one the message came through, in order
 	queues    []*queue.Queue       // the answer
+	delayed   []*exchangeNode      // where the message has to wait, for so many millis
+	millis    int64
 
 	// originals are the windows that m has come through and is the first to bring its value
 	// to. They are to be told of what becomes of it.
@@ -66,7 +83,7 @@ func (r *Router) route(now time.Time, v *VHost, x *exchange.Exchange, m *message
 		r.queues = append(r.queues, d.Target.(*queue.Queue))
 	}
 	r.last = nil
-	if len(r.exchanges) == 1 && m.More == nil && x.ByKey() {
+	if len(r.exchanges) == 1 && m.More == nil && x.ByKey() && !v.b.delays(x) {
 		r.last, r.generation = x, generation
 		r.key = append(r.key[:0], m.RoutingKey...)
 	}
@@ -78,8 +95,12 @@ func (r *Router) route(now time.Time, v *VHost, x *exchange.Exchange, m *message
 func (r *Router) follow(now time.Time, v *VHost, x *exchange.Exchange, m *message.Message, c *message.Confirm) {
 	r.found = r.found[:0]
 	r.exchanges = append(r.exchanges[:0], x)
+	r.delayed = r.delayed[:0]
 	for i := 0; i < len(r.exchanges); i++ {
 		from, start := r.exchanges[i], len(r.found)
+		if v.b.delays(from) && r.waits(v, from, m) {
+			continue
+		}
 		switch {
 		case from.Name() == exchange.Default:
 			r.found = v.routeDefault(from, m, r.found)

@@ -21,9 +21,10 @@ func (b *Broker) restoreTopology(now time.Time, c topology.Catalog, messages fun
 		v := b.vhosts[r.Spec.VHost]
 		if v == nil || exchanges[place{r.Spec.VHost, r.Spec.Name}] != r.ID {
 			garbage = append(garbage, r)
+			b.messages.Drop(queue.ID(r.ID))
 			continue
 		}
-		if err := v.restoreExchange(now, r, past[r.ID]); err != nil {
+		if err := v.restoreExchange(now, r, past[r.ID], messages, out); err != nil {
 			return err
 		}
 	}
@@ -92,19 +93,34 @@ func pasts(c topology.Catalog) map[uint64]past {
 	return all
 }
 
-func (v *VHost) restoreExchange(now time.Time, r topology.Exchange, p past) error {
+// restoreExchange brings back an exchange, and what waits there for its time.
+func (v *VHost) restoreExchange(now time.Time, r topology.Exchange, p past, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
+	n, err := v.putExchange(now, r, p)
+	if err != nil || n.delayed == nil {
+		return err
+	}
+	restored, err := messages(n.delayed.ID())
+	if err != nil {
+		return fmt.Errorf("restore delayed messages of %s: %w", r.Spec.Resource(), err)
+	}
+	n.delayed.Restore(now, restored, out)
+	return nil
+}
+
+func (v *VHost) putExchange(now time.Time, r topology.Exchange, p past) (*exchangeNode, error) {
 	x, err := exchange.New(r.Spec, v.b.seed)
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
+		return nil, fmt.Errorf("restore %s: %w", r.Spec.Resource(), err)
 	}
 	x.RestoreHistory(p.history)
 	n := newExchangeNode(r.ID, x)
+	v.b.giveDelayed(n)
 	v.applyTo(n)
 	v.b.keepHistory(n)
 	v.b.openWindow(n)
 	n.window.restore(now.UnixMilli(), p.windows)
 	v.exchanges.put(r.Spec.Name, n)
-	return nil
+	return n, nil
 }
 
 func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {

@@ -61,6 +61,7 @@ type exchangeNode struct {
 	durable     bool
 	internal    bool
 	destination *binding.Destination // its Target is x
+	delayed     *queue.Queue         // messages that are not due yet; nil for most
 	commit      atomic.Pointer[Commit]
 	applied     atomic.Pointer[policy.Applied] // nil for no policies
 	history     *storedHistory                 // nil unless one is stored
@@ -128,11 +129,11 @@ func newVHost(b *Broker, r topology.VHost) *VHost {
 func (v *VHost) addPredeclared() ([]topology.Record, error) {
 	var added []topology.Record
 	for _, spec := range exchange.Predeclared(v.name) {
-		if v.exchanges.find(spec.Name) != nil {
+		if n := v.exchanges.find(spec.Name); n != nil && (n.id != 0 || !v.b.options.DelayedDefaultExchange) {
 			continue
 		}
 		r := topology.Exchange{ID: v.b.records.NextID(), Spec: spec}
-		if err := v.restoreExchange(time.Time{}, r, past{}); err != nil {
+		if _, err := v.putExchange(time.Time{}, r, past{}); err != nil {
 			return nil, err
 		}
 		added = append(added, r)
@@ -295,7 +296,7 @@ func (v *VHost) deleteAll(now time.Time, out *queue.Effects) *Commit {
 		v.forgetQueue(&r, n)
 	}
 	for _, n := range v.exchanges.sorted() {
-		if n.x.Name() != exchange.Default && !slices.Contains(r.exchanges, n) {
+		if (n.x.Name() != exchange.Default || n.delayed != nil) && !slices.Contains(r.exchanges, n) {
 			r.exchanges = append(r.exchanges, n)
 		}
 	}

@@ -53,6 +53,11 @@ type Config struct {
 	// machine, or the container, has.
 	MemoryLimit Size `key:"memory_limit" min:"0"`
 
+	// Whether the default exchange keeps a message with an x-delay header for so many
+	// milliseconds, as exchanges of the type x-delayed-message do. What it has kept comes when
+	// it is due, whatever this says by then.
+	DelayedDefaultExchange bool `key:"delayed_default_exchange"`
+
 	// What is agreed with AMQP clients, and what they are held to.
 	AMQP AMQP `key:"amqp"`
 

@@ -17,7 +17,7 @@ func everything() Config {
 	return Config{
 		NodeName: "node: 1", DataDir: "/var/lib/lev eret", Listen: []string{"127.0.0.1:1", "[::1]:2"},
 		MetricsListen: []string{}, ManagementListen: []string{}, DefaultUser: "007", DefaultPass: "#secret: true", DefaultVHost: "off",
-		LoopbackUsers: []string{}, ShutdownTimeout: 1500 * time.Millisecond,
+		LoopbackUsers: []string{}, ShutdownTimeout: 1500 * time.Millisecond, DelayedDefaultExchange: true,
 		DiskFreeLimit: 50e6, MemoryLimit: 3 * GiB,
 		AMQP: AMQP{
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,

@@ -40,6 +40,13 @@ func (s setting) assign(c *Config, raw any) error {
 			return errMasked
 		}
 		v.SetString(text)
+	case v.Kind() == reflect.Bool:
+		switch text = strings.TrimSpace(text); text {
+		case "true", "false":
+			v.SetBool(text == "true")
+		default:
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
 	default:
 		n, err := s.parseNumber(v.Type(), strings.TrimSpace(text))
 		if err != nil {

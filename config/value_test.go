@@ -101,6 +101,20 @@ func TestDurationsAreWrittenShort(t *testing.T) {
 	f(10*time.Hour+5*time.Second, "10h0m5s")
 }
 
+func TestSwitchesAreTrueOrFalse(t *testing.T) {
+	f := func(text string, want bool) {
+		t.Helper()
+		if got := load(t, text).DelayedDefaultExchange; got != want {
+			t.Errorf("%s: got %v, want %v", text, got, want)
+		}
+	}
+	f("delayed_default_exchange: true", true)
+	f(`delayed_default_exchange: "true"`, true)
+	f("delayed_default_exchange: false", false)
+	f("listen: off", false)
+	refused(t, "delayed_default_exchange: 1", "delayed_default_exchange", "neither true nor false")
+}
+
 func TestLists(t *testing.T) {
 	f := func(text string, want ...string) {
 		t.Helper()

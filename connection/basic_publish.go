@@ -238,6 +238,7 @@ func (ch *Channel) countPublisher() {
 // route hands a message to whom it is for.
 func (ch *Channel) route(m *message.Message, x *exchange.Exchange, mandatory bool, confirm *message.Confirm) {
 	c := ch.c
+	ch.router.Mandatory = mandatory
 	switch {
 	case isReplyName(m) && x.Name() == exchange.Default:
 		if k := c.opts.Replies.find(m.RoutingKey); k != nil {

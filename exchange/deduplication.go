@@ -26,7 +26,7 @@ type Deduplication struct {
 
 // Deduplication returns the arguments of an exchange of that type, and whether it is one.
 func (s *Spec) Deduplication() (d Deduplication, ok bool) {
-	if s.Type != typeDeduplication {
+	if t, err := s.routing(); err != nil || t.name != typeDeduplication {
 		return d, false
 	}
 	size, _ := s.number(cacheSize)

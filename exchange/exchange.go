@@ -45,7 +45,7 @@ type Exchange struct {
 // A type that chooses at random takes its seed from entropy, once; the same seed makes the
 // same choices.
 func New(s Spec, entropy func() uint64) (*Exchange, error) {
-	t, err := typeNamed(s.Type)
+	t, err := s.routing()
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func typeNamed(name string) (typeEntry, error) {
 // CheckArguments refuses arguments that the exchange's type cannot work with. It comes after
 // all other checks of a declare (EX-5).
 func (s *Spec) CheckArguments() error {
-	t, err := typeNamed(s.Type)
+	t, err := s.routing()
 	if err != nil || t.check == nil {
 		return err
 	}
@@ -193,6 +193,7 @@ var types = [...]typeEntry{
 	{name: "x-random", make: func(_ *Spec, entropy func() uint64) Type { return newRandom(entropy()) }, once: true, byKey: never},
 	{name: "x-recent-history", make: func(s *Spec, _ func() uint64) Type { return newRecentHistory(s) },
 		once: true, byKey: never, check: checkRecentHistory},
+	{name: delayedMessage}, // routes as another one
 }
 
 // Types returns the names of all exchange types.

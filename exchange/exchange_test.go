@@ -186,7 +186,11 @@ func oneOf(typ string) bool {
 
 func mustNew(t *testing.T, typ string) *Exchange {
 	t.Helper()
-	x, err := New(Spec{VHost: "/", Name: strings.ToUpper(typ), Type: typ}, seed)
+	s := Spec{VHost: "/", Name: strings.ToUpper(typ), Type: typ}
+	if typ == delayedMessage {
+		s.Arguments = amqp.Table{{Name: delayedType, Value: "direct"}}
+	}
+	x, err := New(s, seed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ func brokerOptions(c config.Config) broker.Options {
 		LoopbackUsers:   c.LoopbackUsers,
 		QueueMemory:     int64(c.Store.QueueMemory),
 		Clock:           time.Now,
+
+		DelayedDefaultExchange: c.DelayedDefaultExchange,
 	}
 }
 

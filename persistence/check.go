@@ -110,9 +110,9 @@ func (r *Report) verify(d *disk, c topology.Catalog) {
 	r.Queues = len(c.Queues)
 	f := newFetcher(d)
 	records := make(map[*stored]struct{})
-	for _, q := range c.Queues {
+	for _, id := range c.Holders() {
 		for level := range 256 {
-			pieces, _ := d.index.resolve(q.ID, uint8(level), queue.Range{Last: math.MaxUint64})
+			pieces, _ := d.index.resolve(id, uint8(level), queue.Range{Last: math.MaxUint64})
 			for i := range pieces {
 				records[pieces[i].record] = struct{}{}
 				r.verifyPiece(f, &pieces[i])

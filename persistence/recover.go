@@ -256,6 +256,7 @@ func (r *recovery) declared(name, value []byte) error {
 		c.Policies = append(c.Policies, rec)
 	case topology.Exchange:
 		c.Exchanges = append(c.Exchanges, rec)
+		r.queues[queue.ID(rec.ID)] = &recovered{} // for messages that wait there
 	case topology.Queue:
 		c.Queues = append(c.Queues, rec)
 		r.queues[rec.ID] = &recovered{}

@@ -188,14 +188,14 @@ func (d *disk) keep(s *stored, aside string) (name string, err error) {
 func (d *disk) rescue(s *stored, c topology.Catalog) error {
 	f := newFetcher(d)
 	f.anything = true
-	for _, q := range c.Queues {
+	for _, id := range c.Holders() {
 		for level := range 256 {
-			pieces, _ := d.index.resolve(q.ID, uint8(level), queue.Range{Last: 1<<64 - 1})
+			pieces, _ := d.index.resolve(id, uint8(level), queue.Range{Last: 1<<64 - 1})
 			for _, p := range pieces {
 				if p.record != s {
 					continue
 				}
-				m := &move{queue: q.ID, level: uint8(level), from: []piece{p}}
+				m := &move{queue: id, level: uint8(level), from: []piece{p}}
 				var broken damage
 				if err := f.build(m); err != nil && !errors.As(err, &broken) && !errors.Is(err, errGone) {
 					return err

@@ -99,6 +99,19 @@ type Catalog struct {
 	Windows          []queue.Window  // of exchanges, by number and record
 }
 
+// Holders are the numbers under which messages may be stored: those of the queues, and of
+// the exchanges, where messages may wait for their time (EX-55).
+func (c *Catalog) Holders() []queue.ID {
+	ids := make([]queue.ID, 0, len(c.Queues)+len(c.Exchanges))
+	for i := range c.Queues {
+		ids = append(ids, c.Queues[i].ID)
+	}
+	for i := range c.Exchanges {
+		ids = append(ids, queue.ID(c.Exchanges[i].ID))
+	}
+	return ids
+}
+
 // Store keeps the records.
 type Store interface {
 	// NextID returns a number that was never returned before, in this run or an earlier
