@@ -150,6 +150,20 @@ func newCommand(usage, what string, progress io.Writer) *command {
 			s.Linger = c.given.Linger
 		}
 	})
+	for _, d := range []struct {
+		name, usage string
+		of          func(*Scenario) *time.Duration
+	}{
+		{"delay", "how long after the beginning the first message is due at a delayed exchange", func(s *Scenario) *time.Duration { return &s.Delay }},
+		{"spread", "how long messages are due after that", func(s *Scenario) *time.Duration { return &s.Spread }},
+	} {
+		f.DurationVar(d.of(&c.given), d.name, 0, d.usage+scenarioDefault)
+		c.changes = append(c.changes, func(s *Scenario) {
+			if f.Changed(d.name) {
+				*d.of(s) = *d.of(&c.given)
+			}
+		})
+	}
 	return c
 }
 

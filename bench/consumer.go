@@ -45,6 +45,7 @@ type counts struct {
 	duplicated int64 // came before, whether flagged as redelivered or not
 	reordered  int64 // came after one that was published later
 	misrouted  int64 // should not have come to this queue
+	early      int64 // came before they were due
 	damaged    int64 // not of this run, or not of its size
 	bodyBytes  int64
 
@@ -138,7 +139,9 @@ func (c *consumer) message(bodyBytes uint64, start []byte) {
 			n.duplicated++
 			return
 		}
-		n.reordered++
+		if c.run.scenario.Delay == 0 {
+			n.reordered++
+		}
 	} else {
 		c.highest[s.stream] = s.sequence + 1
 		if !c.sink.streams[s.stream].see(s.sequence) {
@@ -154,6 +157,9 @@ func (c *consumer) message(bodyBytes uint64, start []byte) {
 	if c.timed && s.sent != 0 {
 		if c.now == 0 {
 			c.now = int64(c.run.elapsed())
+		}
+		if c.now < s.sent {
+			n.early++
 		}
 		c.latency.record(c.now - s.sent)
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -99,6 +100,9 @@ func (p *producer) writeAt(n int, sent time.Duration) error {
 		b, count := p.ring.next(n, p.run.options.BatchBytes, func(stream int) stamp {
 			s := stamp{run: p.run.id, stream: uint32(stream), sequence: p.sequences[stream], sent: int64(now)}
 			p.sequences[stream]++
+			if p.run.scenario.Delay > 0 {
+				p.delay(&s, now)
+			}
 			return s
 		})
 		if p.window != nil {
@@ -169,4 +173,19 @@ func (p *pacer) wait(elapsed func() time.Duration, most int) (n int, sent time.D
 	n = min(most, 1+int((now-p.due)/p.interval))
 	p.due += time.Duration(n) * p.interval
 	return n, max(sent, 1)
+}
+
+// delay has a message wait until a moment of the scenario's spread. What is written too late
+// for it does not wait, and counts as late.
+func (p *producer) delay(s *stamp, now time.Duration) {
+	due := p.run.scenario.Delay
+	if spread := p.run.scenario.Spread; spread > 0 {
+		due += rand.N(spread)
+	}
+	// Whole milliseconds from now; a millisecond too much is not the broker's.
+	s.delay = max(1, (due - now).Milliseconds())
+	s.sent = int64(now) + s.delay*int64(time.Millisecond)
+	if due < now {
+		s.sent = int64(due)
+	}
 }

@@ -28,6 +28,7 @@ type Result struct {
 	Reordered   int64 `json:"reordered"`
 	Misrouted   int64 `json:"misrouted"` // came to a queue they were not meant for
 	Damaged     int64 `json:"damaged"`   // came with another size or without their stamp
+	Early       int64 `json:"early"`     // came before they were due
 	Left        int64 `json:"left"`      // still in the queues when they were deleted
 
 	PublishRate float64 `json:"published_per_second"`
@@ -102,6 +103,7 @@ func (r *run) result() Result {
 		res.Reordered += c.counts.reordered
 		res.Misrouted += c.counts.misrouted
 		res.Damaged += c.counts.damaged
+		res.Early += c.counts.early
 		endToEnd.add(c.latency)
 	}
 	if r.scenario.Backlog > 0 && len(r.consumers) == 1 && len(r.plan.streams) == 1 && r.consumers[0].counts.distinct > 0 {
@@ -186,6 +188,7 @@ func (r Result) Faults() []string {
 	add(r.Reordered, "reordered")
 	add(r.Misrouted, "came to the wrong queue")
 	add(r.Damaged, "damaged")
+	add(r.Early, "early")
 	add(r.Nacked, "refused")
 	add(r.Unasked, "confirms of nothing")
 	add(r.Left, "left in the queues")

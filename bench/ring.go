@@ -1,6 +1,13 @@
 package bench
 
-import "github.com/leveretmq/leveret/amqp"
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/leveretmq/leveret/amqp"
+)
+
+const headerDelay = "x-delay"
 
 // ring is a producer's messages, encoded once and one after the other. To publish some is
 // to patch their stamps and to write the bytes they have in common, all in one go.
@@ -14,6 +21,7 @@ type ring struct {
 type slot struct {
 	start, end int
 	body       int
+	delay      int // where its x-delay is, if it has one
 	stampBytes int
 	stream     int
 }
@@ -26,7 +34,15 @@ func newRing(s Scenario, exchange string, routes []route, frameMax uint32, batch
 	if s.Durable {
 		properties = amqp.Properties{DeliveryMode: 2, Flags: amqp.FlagDeliveryMode}
 	}
+	delayAt := 0
+	if s.Delay > 0 {
+		properties.Flags |= amqp.FlagHeaders
+		properties.Headers = amqp.Table{{Name: headerDelay, Value: int64(0)}}
+	}
 	header := properties.Append(nil)
+	if s.Delay > 0 {
+		delayAt = len(header) - bytes.Index(header, []byte(headerDelay)) - len(headerDelay) - 1
+	}
 	body := make([]byte, s.BodyBytes)
 	for i := range body {
 		body[i] = byte('a' + i%26)
@@ -36,6 +52,7 @@ func newRing(s Scenario, exchange string, routes []route, frameMax uint32, batch
 			at := slot{start: len(r.bytes), stream: to.stream, stampBytes: min(len(body), timedBytes)}
 			r.bytes = amqp.AppendMethod(r.bytes, channel, &amqp.BasicPublish{Exchange: exchange, RoutingKey: to.key})
 			r.bytes = amqp.AppendHeader(r.bytes, channel, uint64(len(body)), header)
+			at.delay = len(r.bytes) - 1 - delayAt // before the frame's end
 			at.body = len(r.bytes) + frameHeaderBytes
 			r.bytes = amqp.AppendBody(r.bytes, channel, body, frameMax)
 			at.end = len(r.bytes)
@@ -57,7 +74,11 @@ func (r *ring) next(n, batchBytes int, stamp func(stream int) stamp) (b []byte, 
 			break
 		}
 		if at.stampBytes >= stampBytes {
-			stamp(at.stream).put(r.bytes[at.body : at.body+at.stampBytes])
+			m := stamp(at.stream)
+			m.put(r.bytes[at.body : at.body+at.stampBytes])
+			if m.delay != 0 {
+				binary.BigEndian.PutUint64(r.bytes[at.delay:], uint64(m.delay))
+			}
 		} else {
 			stamp(at.stream) // it is counted all the same
 		}

@@ -103,7 +103,11 @@ func newRun(s Scenario, o Options, where address) *run {
 	}
 	r.plan = newPlan(s, name)
 	for range r.plan.queues {
-		r.sinks = append(r.sinks, &sink{streams: make([]sequence, len(r.plan.streams))})
+		streams := make([]sequence, len(r.plan.streams))
+		for i := range streams {
+			streams[i].shuffled = s.Delay > 0
+		}
+		r.sinks = append(r.sinks, &sink{streams: streams})
 	}
 	return r
 }
@@ -137,6 +141,10 @@ func (r *run) onConnection(ctx context.Context, f func(*conn) error) error {
 func (r *run) declareOn(c *conn) error {
 	if r.plan.exchange != "" {
 		x := &amqp.ExchangeDeclare{Exchange: r.plan.exchange, Type: r.scenario.ExchangeType, Durable: r.scenario.Durable}
+		if r.scenario.Delay > 0 {
+			x.Arguments = amqp.Table{{Name: "x-delayed-type", Value: x.Type}}
+			x.Type = "x-delayed-message"
+		}
 		if err := c.call(x, &amqp.ExchangeDeclareOk{}); err != nil {
 			return err
 		}
@@ -214,7 +222,11 @@ func (r *run) connectConsumers(ctx context.Context) error {
 func (r *run) connectProducers(ctx context.Context) error {
 	s := r.scenario
 	fanOut := len(r.plan.streams[0]) // the same for all streams of a scenario
-	r.gate = newGate(max(s.InFlight, s.Backlog) * fanOut)
+	inFlight := max(s.InFlight, s.Backlog)
+	if s.Delay > 0 {
+		inFlight = max(inFlight, r.limit()) // all of them wait
+	}
+	r.gate = newGate(inFlight * fanOut)
 	quotas := share(r.limit(), s.Producers)
 	if r.options.Only == onlyDrain {
 		r.suppose(quotas, fanOut)
@@ -416,7 +428,7 @@ func (r *run) supervise(ctx context.Context, published <-chan struct{}, failed <
 		switch {
 		case done && (p.missing == 0 || len(r.consumers) == 0):
 			return errors.Join(r.sampler.look(r, len(r.consumers) > 0), r.snap(s))
-		case (p.usedUp || r.stopping()) && now-moved > r.options.DrainTimeout:
+		case (p.usedUp || r.stopping()) && now-moved > r.options.DrainTimeout && now > r.scenario.Delay+r.scenario.Spread:
 			err := r.snap(s)
 			s.at = moved // the time spent waiting in vain says nothing
 			return err

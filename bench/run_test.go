@@ -32,6 +32,9 @@ func TestEveryScenarioComesOutRightOnABrokerThatIsRight(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			b := newFakeBroker(t)
 			const messages = 1000
+			if s.Delay > 0 {
+				s.Delay, s.Spread = 1, 0 // this broker does not delay
+			}
 			got, err := Run(t.Context(), s, small(b, messages))
 			if err != nil {
 				t.Fatal(err)
@@ -299,5 +302,17 @@ func TestBrokerThatIsNotThereIsAnError(t *testing.T) {
 	_, err := Run(t.Context(), scenario(t, "S1a"), Options{URI: "amqp://127.0.0.1:1/"})
 	if err == nil || !strings.Contains(err.Error(), "connect:") {
 		t.Errorf("got %v, want that it could not connect", err)
+	}
+}
+
+func TestMessagesThatComeBeforeTheyAreDueAreFound(t *testing.T) {
+	s := scenario(t, "delayed")
+	s.Delay, s.Spread = time.Hour, 0
+	got, err := Run(t.Context(), s, small(newFakeBroker(t), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"100 early"}; !slices.Equal(got.Faults(), want) {
+		t.Errorf("got faults %q, want %q", got.Faults(), want)
 	}
 }

@@ -41,6 +41,12 @@ type Scenario struct {
 	// as it goes. It goes without confirms.
 	Rate int `json:"rate,omitempty"`
 
+	// Delay has every message wait at a delayed exchange: it is due at a moment chosen at
+	// random from the Spread that begins so long after the run did. Latency is then how late
+	// messages come, and in their order they are not expected.
+	Delay  time.Duration `json:"delay_ns,omitempty"`
+	Spread time.Duration `json:"spread_ns,omitempty"`
+
 	// AckEvery is after how many deliveries a consumer acknowledges all it has, with
 	// multiple set; 0 consumes without acknowledgements.
 	AckEvery int `json:"ack_every,omitempty"`
@@ -92,6 +98,10 @@ func Scenarios() []Scenario {
 		named("churn", "persistent 1 KiB through a queue kept short, told in ten parts", durable, func(s *Scenario) {
 			s.Messages = 20_000_000_000 / kib
 		}),
+		named("delayed", "persistent 256 B, 300 000 that are due at 5000/s, how late they come", durable, func(s *Scenario) {
+			s.ExchangeType, s.BodyBytes, s.Messages, s.Linger = "fanout", 256, 300_000, 0
+			s.Delay, s.Spread = 20*time.Second, time.Minute
+		}),
 		named("S6", "persistent 1 KiB, a million in one queue, then drained", durable, func(s *Scenario) { s.Backlog = 1_000_000 }),
 	}
 }
@@ -133,6 +143,11 @@ func (s Scenario) validate() error {
 	// A consumer that waits for more than it may have would wait for ever.
 	refuse(s.Prefetch > 0 && s.AckEvery > s.Prefetch, "acknowledging every %d needs a prefetch of as many, not %d", s.AckEvery, s.Prefetch)
 	refuse(s.Linger < 0, "linger: %v is less than nothing", s.Linger)
+	refuse(s.Delay < 0 || s.Spread < 0, "delay and spread: less than nothing")
+	refuse(s.Spread > 0 && s.Delay == 0, "a spread goes with a delay")
+	refuse(s.Delay > 0 && s.ExchangeType == "", "a delay needs an exchange of its own")
+	refuse(s.Delay > 0 && s.BodyBytes < timedBytes, "a delay needs bodies of %d bytes, to tell when they are due", timedBytes)
+	refuse(s.Delay > 0 && s.Backlog > 0, "a delay and a backlog do not go together")
 	refuse(s.Rate > 0 && s.Window > 0, "a fixed rate goes without confirms")
 	switch s.ExchangeType {
 	case "", "fanout":

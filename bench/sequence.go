@@ -6,9 +6,14 @@ import (
 )
 
 // sequence is what has been seen of a stream at a queue: all below next, except the gaps.
+// Where no order is to be expected there would be too many of those, and each number has a
+// bit instead.
 type sequence struct {
 	next uint64
 	gaps []gap // sorted, apart from each other, none of them empty
+
+	shuffled bool
+	bits     []uint64
 }
 
 // gap is what has been passed over: from up to, but not with, to.
@@ -16,6 +21,9 @@ type gap struct{ from, to uint64 }
 
 // see takes note of n and reports whether it had not been seen before.
 func (s *sequence) see(n uint64) bool {
+	if s.shuffled {
+		return s.mark(n)
+	}
 	switch {
 	case n == s.next:
 		s.next++
@@ -42,4 +50,14 @@ func (s *sequence) see(n uint64) bool {
 		s.gaps = slices.Insert(s.gaps, i+1, rest)
 	}
 	return true
+}
+
+func (s *sequence) mark(n uint64) bool {
+	for n/64 >= uint64(len(s.bits)) {
+		s.bits = append(s.bits, 0)
+	}
+	bit := uint64(1) << (n % 64)
+	seen := s.bits[n/64]&bit != 0
+	s.bits[n/64] |= bit
+	return !seen
 }

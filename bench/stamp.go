@@ -20,7 +20,8 @@ type stamp struct {
 	run      uint32
 	stream   uint32
 	sequence uint64 // from 0 in its stream
-	sent     int64  // 0 where there is no room for it
+	sent     int64  // 0 where there is no room for it; when it is due, if it is delayed
+	delay    int64  // milliseconds until then, 0 for none; not part of the body
 }
 
 // put writes s to the beginning of body, as much of it as there is room for.

@@ -46,6 +46,8 @@ func (n *nodeCollector) objects(s sink) {
 	s.gauge("rabbitmq_channels", "Channels currently open", float64(channels))
 	s.gauge("rabbitmq_consumers", "Consumers currently connected", float64(consumers))
 	s.gauge("rabbitmq_queues", "Queues available", float64(queues))
+	s.gauge("leveret_delayed_messages", "Messages that wait at exchanges until they are due", float64(n.o.Broker.DelayedMessages()))
+	s.counter("leveret_delayed_messages_dropped_total", "Messages that nothing took when they were due", c.DelayedDropped.Load())
 	global := s.with("protocol")
 	global.gauge("rabbitmq_global_consumers", "Current number of consumers", float64(consumers), protocol)
 	global.gauge("rabbitmq_global_publishers", "Current number of publishers", float64(c.Publishers.Load()), protocol)

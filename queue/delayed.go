@@ -60,8 +60,8 @@ func NewDelayed(id ID, spec Spec, store Store) *Queue {
 // Delays tells that the queue was made by NewDelayed.
 func (q *Queue) Delays() bool { return q.wheel != nil }
 
-// Delay takes a message that is due after so many milliseconds. The confirm and the transfer
-// of the put are held until it is stored.
+// Delay takes a message that is due after so many milliseconds, or a fraction of one later.
+// The confirm and the transfer of the put are held until it is stored.
 func (q *Queue) Delay(now time.Time, p Put, millis int64, out *Effects) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -70,16 +70,18 @@ func (q *Queue) Delay(now time.Time, p Put, millis int64, out *Effects) {
 	}
 	q.tell(now)
 	q.totals.Published++
-	q.await(p, dueAfter(q.wheel.now, millis), out)
+	q.await(p, dueAfter(now, millis), out)
 	q.keep(p.Message, out)
 	q.askTimer(out)
 }
 
-func dueAfter(now, millis int64) int64 {
-	if millis > latestDue-now {
+// dueAfter rounds up: a message is never early.
+func dueAfter(now time.Time, millis int64) int64 {
+	from := now.Add(time.Millisecond - 1).UnixMilli()
+	if millis > latestDue-from {
 		return latestDue
 	}
-	return now + millis
+	return from + millis
 }
 
 // await puts a message into the bucket it belongs to.

@@ -481,16 +481,18 @@ func TestMessagesThatWereDueWhileStoppedComeInPortions(t *testing.T) {
 	}
 }
 
-func TestFarDelaysEndAtTheLastMomentThereIs(t *testing.T) {
-	f := func(now, millis, want int64) {
+func TestDueTimesAreRoundedUpAndHaveAnEnd(t *testing.T) {
+	f := func(nanos, millis, want int64) {
 		t.Helper()
-		if got := dueAfter(now, millis); got != want {
-			t.Errorf("%d after %d: got %d, want %d", millis, now, got, want)
+		if got := dueAfter(time.Unix(0, nanos), millis); got != want {
+			t.Errorf("%d ms after %d ns: got %d, want %d", millis, nanos, got, want)
 		}
 	}
-	f(1000, 5, 1005)
-	f(1000, 1<<63-1, latestDue)
-	f(1000, latestDue-1000, latestDue)
+	f(1e9, 5, 1005)
+	f(1e9+1, 5, 1006)
+	f(1e9+999_999, 5, 1006)
+	f(1e9, 1<<63-1, latestDue)
+	f(1e9, latestDue-1000, latestDue)
 }
 
 // A bucket holds what is due within its width, and the circles pass on to one another.
