@@ -12,6 +12,7 @@ import (
 type settlement struct {
 	rejected bool
 	requeue  bool // back to the queue instead of dead-lettered or dropped (ACK-7)
+	returned bool // it is not said that the delivery has failed (QQ-6)
 }
 
 // positionsPerCall is how many messages one call on a queue settles at most: the queue is
@@ -75,7 +76,7 @@ func (ch *Channel) recover(requeue bool, ok amqp.Method) error {
 	if ok != nil {
 		ch.c.send(ch.id, ok)
 	}
-	ch.apply(taken, settlement{rejected: true, requeue: true})
+	ch.apply(taken, settlement{rejected: true, requeue: true, returned: true})
 	ch.resumeStarved()
 	return nil
 }
@@ -114,9 +115,12 @@ func (ch *Channel) apply(taken []delivered, s settlement) {
 			taken = taken[1:]
 		}
 		c.positions = positions
-		if s.rejected {
+		switch {
+		case s.returned && s.requeue:
+			q.Return(c.now, positions, &c.effects)
+		case s.rejected:
 			q.Reject(c.now, positions, s.requeue, &c.effects)
-		} else {
+		default:
 			q.Ack(c.now, positions, &c.effects)
 		}
 	}

@@ -229,7 +229,7 @@ func (ch *Channel) method(m amqp.Method) error {
 	case *amqp.BasicReject:
 		return ch.settle(m.DeliveryTag, false, settlement{rejected: true, requeue: m.Requeue})
 	case *amqp.BasicNack:
-		return ch.settle(m.DeliveryTag, m.Multiple, settlement{rejected: true, requeue: m.Requeue})
+		return ch.settle(m.DeliveryTag, m.Multiple, settlement{rejected: true, requeue: m.Requeue, returned: true})
 	case *amqp.BasicRecover:
 		return ch.recover(m.Requeue, &amqp.BasicRecoverOk{})
 	case *amqp.BasicRecoverAsync:

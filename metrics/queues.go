@@ -37,6 +37,7 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 			sum.Consumers += stats.Consumers
 			sum.ReadyBytes += stats.ReadyBytes
 			sum.UnacknowledgedBytes += stats.UnacknowledgedBytes
+			sum.Delayed += stats.Delayed
 		}
 	}
 	if !c.perObject {
@@ -62,6 +63,8 @@ func depth(s sink, q queue.Stats, labels ...string) {
 		float64(q.ReadyBytes), labels...)
 	s.gauge("rabbitmq_queue_messages_unacked_bytes", "Size in bytes of all unacknowledged messages",
 		float64(q.UnacknowledgedBytes), labels...)
+	s.gauge("leveret_queue_messages_delayed", "Messages that came back from consumers and are not ready again yet",
+		float64(q.Delayed), labels...)
 	s.gauge("rabbitmq_queue_consumers", "Consumers on a queue",
 		float64(q.Consumers), labels...)
 }

@@ -34,19 +34,23 @@ var (
 // keys are the settings policies can have (POL-3). Those that queues and exchanges here do
 // not act on are there because policies of a RabbitMQ have them.
 var keys = map[string]key{
-	"alternate-exchange":      {valid: isText, refusal: " is not a valid alternate exchange name"},
-	"dead-letter-exchange":    {valid: isText, refusal: " is not a valid dead letter exchange name"},
-	"dead-letter-routing-key": {valid: isText, refusal: " is not a valid dead letter routing key"},
-	"dead-letter-strategy":    {valid: oneOf("at-most-once", "at-least-once"), refusal: " is not a valid dead letter strategy", without: classic},
-	"message-ttl":             {valid: atLeast(0), refusal: " is not a valid message TTL", operator: true, merge: smaller},
-	"expires":                 {valid: atLeast(1), refusal: " is not a valid queue expiry", operator: true, merge: smaller},
-	"max-length":              {valid: atLeast(0), refusal: " is not a valid maximum length", operator: true, merge: smaller},
-	"max-length-bytes":        {valid: atLeast(0), refusal: " is not a valid maximum length in bytes", operator: true, merge: smaller},
-	"max-in-memory-length":    {valid: atLeast(0), refusal: " is not a valid maximum memory in bytes", operator: true, merge: smaller},
-	"max-in-memory-bytes":     {valid: atLeast(0), refusal: " is not a valid maximum memory in bytes", operator: true, merge: smaller},
-	"overflow":                {valid: oneOf("drop-head", "reject-publish", "reject-publish-dlx"), refusal: " is not a valid overflow value", operator: true, merge: operators},
-	"delivery-limit":          {valid: isInteger, refusal: " is not a valid delivery limit", operator: true, merge: stricter, without: classic},
-	"consumer-timeout":        {valid: atLeast(0), refusal: " is not a valid consumer timeout"},
+	"alternate-exchange":       {valid: isText, refusal: " is not a valid alternate exchange name"},
+	"dead-letter-exchange":     {valid: isText, refusal: " is not a valid dead letter exchange name"},
+	"dead-letter-routing-key":  {valid: isText, refusal: " is not a valid dead letter routing key"},
+	"dead-letter-strategy":     {valid: oneOf("at-most-once", "at-least-once"), refusal: " is not a valid dead letter strategy", without: classic},
+	"message-ttl":              {valid: atLeast(0), refusal: " is not a valid message TTL", operator: true, merge: smaller},
+	"expires":                  {valid: atLeast(1), refusal: " is not a valid queue expiry", operator: true, merge: smaller},
+	"max-length":               {valid: atLeast(0), refusal: " is not a valid maximum length", operator: true, merge: smaller},
+	"max-length-bytes":         {valid: atLeast(0), refusal: " is not a valid maximum length in bytes", operator: true, merge: smaller},
+	"max-in-memory-length":     {valid: atLeast(0), refusal: " is not a valid maximum memory in bytes", operator: true, merge: smaller},
+	"max-in-memory-bytes":      {valid: atLeast(0), refusal: " is not a valid maximum memory in bytes", operator: true, merge: smaller},
+	"overflow":                 {valid: oneOf("drop-head", "reject-publish", "reject-publish-dlx"), refusal: " is not a valid overflow value", operator: true, merge: operators},
+	"delivery-limit":           {valid: isInteger, refusal: " is not a valid delivery limit", operator: true, merge: stricter, without: classic},
+	"delayed-retry-type":       {valid: oneOf("disabled", "all", "failed", "returned"), refusal: " is not a valid delayed retry type", without: classic},
+	"delayed-retry-min":        {valid: atLeast(1), refusal: " is not a valid delayed retry minimum", without: classic},
+	"delayed-retry-max":        {valid: atLeast(1), refusal: " is not a valid delayed retry maximum", without: classic},
+	"delayed-retry-multiplier": {valid: atLeast(1), refusal: " is not a valid delayed retry multiplier", without: classic},
+	"consumer-timeout":         {valid: atLeast(0), refusal: " is not a valid consumer timeout"},
 
 	"queue-mode":                    {valid: oneOf("default", "lazy"), refusal: " is not a valid queue-mode value", without: quorum},
 	"queue-version":                 {valid: between(1, 2), refusal: " is not a valid queue-version value", operator: true, merge: operators},
@@ -82,12 +86,16 @@ func Mirroring(d amqp.Table) []string {
 	return names
 }
 
+// forQuorum are the settings that classic queues could use as well, here.
+var forQuorum = []string{"delivery-limit", "delayed-retry-type", "delayed-retry-min", "delayed-retry-max", "delayed-retry-multiplier"}
+
 // applicable tells whether things of kind k can use every setting of p (POL-7). A limit of
-// deliveries is for quorum queues, as in RabbitMQ, because a policy for all queues must not
-// begin to end the messages of classic ones; a policy that names classic queues means it.
+// deliveries, and retries, are for quorum queues, as in RabbitMQ, because a policy for all
+// queues must not begin to end the messages of classic ones; a policy that names classic
+// queues means it.
 func applicable(p *Policy, k Kind) bool {
 	for _, f := range p.Definition {
-		if f.Name == "delivery-limit" && p.ApplyTo == ClassicQueues {
+		if p.ApplyTo == ClassicQueues && slices.Contains(forQuorum, f.Name) {
 			continue
 		}
 		if slices.Contains(keys[f.Name].without, k) {

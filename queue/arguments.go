@@ -23,6 +23,10 @@ var arguments = []argument{
 	{name: "x-overflow", check: overflow},
 	{name: "x-single-active-consumer", check: boolean(func(o *Options, b bool) { o.SingleActiveConsumer = b })},
 	{name: "x-delivery-limit", check: deliveryLimit},
+	{name: "x-delayed-retry-type", check: retryType},
+	{name: "x-delayed-retry-min", check: integer(1, longest, func(o *Options, n int64) { o.Retry.Min = millis(n) })},
+	{name: "x-delayed-retry-max", check: integer(1, longest, func(o *Options, n int64) { o.Retry.Max = millis(n) })},
+	{name: "x-delayed-retry-multiplier", check: integer(1, unlimited, func(o *Options, n int64) { o.Retry.Multiplier = n })},
 	{name: "x-message-deduplication", check: deduplication},
 	{name: "x-consumer-timeout", check: integer(0, unlimited, func(*Options, int64) {})},
 	// How much of a quorum queue is held in memory is no longer up to its declaration.
@@ -55,6 +59,13 @@ func streamOnly(Type) bool    { return false }
 // ParseArguments turns a declaration's arguments into what the queue acts on, or says
 // what is wrong with them in RabbitMQ's words (ERR-8 to ERR-12, Q-20 to Q-47).
 func ParseArguments(s Spec) (Options, error) {
+	o, err := s.parse()
+	_, said := s.Arguments.Get("x-delayed-retry-type")
+	o.retry(said)
+	return o, err
+}
+
+func (s Spec) parse() (Options, error) {
 	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None}
 	if v, ok := s.Arguments.Get("x-dead-letter-exchange"); ok {
 		if _, ok := v.(string); !ok {
@@ -244,6 +255,7 @@ var compared = []string{
 	"x-queue-type", "x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key",
 	"x-dead-letter-strategy", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-overflow",
 	"x-queue-mode", "x-queue-version", "x-single-active-consumer", "x-delivery-limit", "x-consumer-timeout",
+	"x-delayed-retry-type", "x-delayed-retry-min", "x-delayed-retry-max", "x-delayed-retry-multiplier",
 }
 
 // Equivalent reports why a declaration of asked does not match s, the queue that is

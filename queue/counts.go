@@ -150,10 +150,10 @@ func (c *counts) restore(pages []CountPage) {
 }
 
 // cameBack counts that a message came back. Where somebody looks at the count it is kept
-// across restarts, with the next acknowledgement state (QQ-1).
+// across restarts, with the next acknowledgement state (QQ-1, QQ-6).
 func (q *Queue) cameBack(lv *level, e *entry) {
 	e.count++
-	if q.durable && e.ordinal != 0 && q.showsCount() {
+	if q.durable && e.ordinal != 0 && (q.showsCount() || q.options.Retry.Min > 0) {
 		lv.counts.set(e.seq, e.count)
 		q.settledSome(lv)
 	}

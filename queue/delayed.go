@@ -35,10 +35,10 @@ const (
 
 // wheel is what a delayed queue has beyond what queues have (see the package comment).
 type wheel struct {
-	now     int64                    // the latest time it was told, Unix ms
-	runs    [circles]heap[deadline]  // the paged runs of each circle
-	reading bool                     // a run is being read
-	loaded  struct{ bytes, n int64 } // what was read to stay
+	now     int64                   // the latest time it was told, Unix ms
+	runs    [circles]heap[deadline] // the paged runs of each circle
+	reading bool                    // a run is being read
+	loaded  int64                   // bytes of what was read to stay
 }
 
 // NewDelayed returns the empty queue of delayed messages of the exchange that spec names.
@@ -176,14 +176,12 @@ func (q *Queue) stay(lv *level, e entry) {
 	i, sl := q.slots.take(e, lv.number)
 	sl.state = slotReturned
 	q.deadlines.push(deadline{at: e.expiry, seq: e.seq, slot: i, level: lv.number})
-	q.wheel.loaded.bytes += int64(e.msg.Size())
-	q.wheel.loaded.n++
+	q.wheel.loaded += int64(e.msg.Size())
 	q.becameReady(lv, e.size)
 }
 
 func (q *Queue) unstay(slot uint32, e *entry) {
-	q.wheel.loaded.bytes -= int64(e.msg.Size())
-	q.wheel.loaded.n--
+	q.wheel.loaded -= int64(e.msg.Size())
 	q.slots.put(slot)
 }
 
@@ -193,16 +191,15 @@ func (q *Queue) moveOn(lv *level, e entry, out *Effects) {
 	i, sl := q.slots.take(e, lv.number)
 	sl.state = slotLeaving
 	sl.entry.msg = nil
+	q.leaving++
 	t := NewTransfer(q, Position{Seq: e.seq, Slot: i, Level: lv.number}, nil)
 	q.await(Put{Message: e.msg, Transfer: t}, e.expiry, out)
 	t.Release(out)
 }
 
-// roomToRead tells whether more may be read. What is leaving is in slots, as is what was
-// loaded.
+// roomToRead tells whether more may be read.
 func (q *Queue) roomToRead() bool {
-	w := q.wheel
-	return w.loaded.bytes < loadedBytes && int64(q.slots.used)-w.loaded.n < movingAtOnce
+	return q.wheel.loaded < loadedBytes && q.leaving < movingAtOnce
 }
 
 // nextRun finds, of each circle, the run that is due first, and returns the one of those to

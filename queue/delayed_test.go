@@ -372,8 +372,8 @@ func (m *delayedModel) run(steps int) {
 				m.collect()
 				m.commit()
 			}
-			if m.q.ram != 0 || m.q.wheel.loaded.bytes != 0 || m.q.wheel.loaded.n != 0 {
-				m.fail("%d bytes are held for nothing, %+v loaded", m.q.ram, m.q.wheel.loaded)
+			if m.q.ram != 0 || m.q.wheel.loaded != 0 || m.q.leaving != 0 {
+				m.fail("%d bytes are held for nothing, %d loaded, %d leaving", m.q.ram, m.q.wheel.loaded, m.q.leaving)
 			}
 			return
 		}

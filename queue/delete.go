@@ -15,12 +15,13 @@ type DeleteOptions struct {
 	IfEmpty  bool // only without ready messages
 }
 
-// Purge drops every ready message, without dead-lettering, and returns how many there
-// were. Messages that are out or leaving stay (Q-62, S-9).
+// Purge drops every message that is ready or will be by itself (QQ-6), without
+// dead-lettering, and returns how many there were. Messages that are out or leaving stay
+// (Q-62, S-9).
 func (q *Queue) Purge(now time.Time, out *Effects) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := int(q.readyCount)
+	n := int(q.readyCount + q.heldCount)
 	q.dropReady(out)
 	q.lastUse = now.UnixMilli()
 	return n
@@ -42,6 +43,7 @@ func (q *Queue) dropReady(out *Effects) {
 		}
 		q.dropLists(lv, out)
 	}
+	q.dropHeld(out)
 	if q.wheel != nil {
 		q.dropLoaded(out)
 	}
@@ -105,7 +107,8 @@ func (q *Queue) dropped(lv *level, e *entry, out *Effects) {
 	q.settle(lv, e, out)
 }
 
-// Delete ends the queue and returns how many ready messages went with it; nothing is
+// Delete ends the queue and returns how many messages went with it that were ready or waited
+// to be; nothing is
 // dead-lettered. Its consumers are left in out.Cancelled. Afterwards
 // publishes are accepted and dropped, and settlements ignored. It is refused with 406
 // when a condition does not hold.
@@ -115,13 +118,13 @@ func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, e
 	switch {
 	case q.deleted:
 		return 0, nil
-	case o.IfEmpty && q.readyCount > 0:
+	case o.IfEmpty && q.readyCount+q.heldCount > 0:
 		return 0, amqp.PreconditionFailed("%v not empty", q)
 	case o.IfUnused && len(q.consumers) > 0:
 		return 0, amqp.PreconditionFailed("%v in use", q)
 	}
 	q.deleted = true
-	ready = int(q.readyCount)
+	ready = int(q.readyCount + q.heldCount)
 	q.forget(out)
 
 	gone := make([]*consumer, 0, len(q.consumers))
@@ -160,6 +163,7 @@ func (q *Queue) forget(out *Effects) {
 		q.store.Forget(Forgotten{Queue: q.id, All: true})
 	}
 	q.slots, q.deadlines = slots{}, deadlines{}
+	q.held, q.heldCount, q.heldBytes = nil, 0, 0
 	if q.wheel != nil {
 		q.wheel = &wheel{now: q.wheel.now}
 	}

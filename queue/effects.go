@@ -141,6 +141,7 @@ type ConsumeOptions struct {
 type Stats struct {
 	Ready, Unacknowledged, Consumers int64
 	ReadyBytes, UnacknowledgedBytes  int64
+	Delayed, DelayedBytes            int64 // came back and are not ready again yet (QQ-6)
 	Totals
 }
 

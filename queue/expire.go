@@ -128,7 +128,11 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 		return q.turn(now, out)
 	}
 	ms := now.UnixMilli()
-	left := q.expireDue(ms, now, out)
+	retries := q.retryDue(ms, expireAtOnce, out)
+	left := min(q.expireDue(ms, now, out), retries)
+	if retries < expireAtOnce {
+		q.dispatch(now, out)
+	}
 	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
 	if due := q.unusedAt(); due != 0 && due <= ms {
 		out.Unused = append(out.Unused, q)
@@ -212,6 +216,9 @@ func (q *Queue) due() int64 {
 	due := q.unusedAt()
 	if h := q.deadlines.heap; len(h) > 0 {
 		due = earlier(due, h[0].at)
+	}
+	if len(q.held) > 0 {
+		due = earlier(due, q.held[0].at)
 	}
 	for i := range q.levels {
 		if lv := &q.levels[i]; lv.count > 0 {

@@ -29,6 +29,7 @@ type modelState uint8
 const (
 	modelReady modelState = iota
 	modelOut
+	modelHeld    // came back, and waits
 	modelLeaving // a letter of it is on its way
 	modelGone
 )
@@ -39,9 +40,10 @@ type modelMessage struct {
 	seq       int // order of arrival
 	expiry    int64
 	state     modelState
-	returned  int // how often it came back
-	collected int // how often when acknowledgement state was last collected
-	kept      int // how often as the disk knows
+	returned  int   // how often it came back
+	collected int   // how often when acknowledgement state was last collected
+	kept      int   // how often as the disk knows
+	until     int64 // when it is ready again, while it is held
 	delivered bool
 	stored    bool // persistent in a durable queue
 	confirmed bool
@@ -111,6 +113,16 @@ func newModel(t *testing.T, seed int64) *model {
 	}
 	if m.rng.Intn(4) == 0 {
 		add("x-delivery-limit", int64(m.rng.Intn(3)))
+	}
+	if m.rng.Intn(3) == 0 {
+		add("x-delayed-retry-type", []string{"all", "failed", "returned"}[m.rng.Intn(3)])
+		add("x-delayed-retry-min", int64(1+m.rng.Intn(20)))
+		if m.rng.Intn(2) == 0 {
+			add("x-delayed-retry-max", int64(1+m.rng.Intn(60)))
+		}
+		if m.rng.Intn(2) == 0 {
+			add("x-delayed-retry-multiplier", int64(1+m.rng.Intn(3)))
+		}
 	}
 	o, err := ParseArguments(m.spec)
 	if err != nil {
@@ -378,6 +390,7 @@ func (m *model) settle() {
 
 func (m *model) giveBack(some []*modelMessage, requeue bool) {
 	var ps []Position
+	failed := !requeue || m.rng.Intn(2) == 0
 	for _, x := range some {
 		ps = append(ps, x.position)
 		limit := m.q.options.DeliveryLimit
@@ -389,11 +402,61 @@ func (m *model) giveBack(some []*modelMessage, requeue bool) {
 			}
 			x.state = modelReady
 			x.returned++
+			if wait := m.retryAfter(failed, x.returned); wait > 0 {
+				x.state, x.until = modelHeld, m.now.UnixMilli()+wait
+			}
 		default:
 			m.dies(x)
 		}
 	}
-	m.q.Reject(m.now, ps, requeue, &m.out)
+	if failed {
+		m.q.Reject(m.now, ps, requeue, &m.out)
+	} else {
+		m.q.Return(m.now, ps, &m.out)
+	}
+}
+
+// retryAfter is how long a message waits that came back for the n-th time (QQ-6).
+func (m *model) retryAfter(failed bool, n int) int64 {
+	argument := func(name string) (v any) {
+		v, _ = m.spec.Arguments.Get("x-delayed-retry-" + name)
+		return v
+	}
+	switch argument("type") {
+	case nil:
+		return 0
+	case "failed":
+		if !failed {
+			return 0
+		}
+	case "returned":
+		if failed {
+			return 0
+		}
+	}
+	wait := argument("min").(int64)
+	if by, ok := argument("multiplier").(int64); ok {
+		for range min(n-1, 30) {
+			wait *= by
+		}
+	} else {
+		wait *= int64(n)
+	}
+	if most, ok := argument("max").(int64); ok {
+		wait = min(wait, most)
+	}
+	return wait
+}
+
+// expire lets the queue do what is due.
+func (m *model) expire() {
+	now := m.now.UnixMilli()
+	for _, x := range m.messages {
+		if x.state == modelHeld && (x.until <= now || x.expiry != 0 && x.expiry <= now) {
+			x.state = modelReady
+		}
+	}
+	m.timer = m.q.Expire(m.now, &m.out)
 }
 
 // dies: it leaves with a letter, or goes.
@@ -442,7 +505,7 @@ func (m *model) wait() {
 		if m.timer.After(m.now) {
 			m.now = m.timer
 		}
-		m.timer = m.q.Expire(m.now, &m.out)
+		m.expire()
 		m.carryOut()
 	}
 	m.now = end
@@ -454,9 +517,9 @@ func (m *model) wait() {
 }
 
 func (m *model) purge() {
-	want := m.count(modelReady)
+	want := m.count(modelReady) + m.count(modelHeld)
 	for _, x := range m.messages {
-		if x.state == modelReady {
+		if x.state == modelReady || x.state == modelHeld {
 			x.state = modelGone
 		}
 	}
@@ -640,12 +703,12 @@ func (m *model) carryOut() {
 // is past its deadline, and what is too many.
 func (m *model) dropSilently() {
 	// Which of several due ones have gone already cannot be seen: let all of them go.
-	m.timer = m.q.Expire(m.now, &m.out)
+	m.expire()
 	for m.dueReady() && len(m.reads) > 0 {
 		r := m.reads[0]
 		m.reads = m.reads[1:]
 		r()
-		m.timer = m.q.Expire(m.now, &m.out)
+		m.expire()
 	}
 	ready := m.q.Stats().Ready
 	for _, x := range m.messages {
@@ -712,6 +775,9 @@ func (m *model) verify() {
 	if want := m.count(modelReady); s.Ready != want {
 		m.fail("%d ready, want %d", s.Ready, want)
 	}
+	if want := m.count(modelHeld); s.Delayed != want {
+		m.fail("%d held, want %d", s.Delayed, want)
+	}
 	if want := m.count(modelOut); s.Unacknowledged != want {
 		m.fail("%d unacknowledged, want %d", s.Unacknowledged, want)
 	}
@@ -728,7 +794,7 @@ func (m *model) verify() {
 	if limit := m.q.options.MaxLength; limit != None && s.Ready > limit && m.op == "publish" && !m.waits() && m.messages[len(m.messages)-1].state == modelReady {
 		m.fail("%d ready with a limit of %d", s.Ready, limit)
 	}
-	if s.Ready+s.Unacknowledged == 0 && len(m.reads)+len(m.spills) == 0 && m.copies.written() > 0 {
+	if s.Ready+s.Unacknowledged+s.Delayed == 0 && len(m.reads)+len(m.spills) == 0 && m.copies.written() > 0 {
 		m.fail("%d copies of nothing are kept", m.copies.written())
 	}
 	m.weigh()

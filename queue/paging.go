@@ -283,7 +283,7 @@ func (q *Queue) pageSlots(target int64, out *Effects) {
 		}
 		sl := q.slots.at(uint32(q.scanned))
 		q.scanned++
-		if sl.state != slotOut && sl.state != slotReturned || sl.entry.msg == nil {
+		if !sl.pages() || sl.entry.msg == nil {
 			continue
 		}
 		if e := &sl.entry; q.levels[sl.level].onDisk(e) {

@@ -13,8 +13,11 @@ import (
 // are on one side only are combined, so that an argument's dead-letter exchange may have a
 // policy's routing key.
 func Resolve(s Spec, definition amqp.Table) (Options, error) {
-	o, err := ParseArguments(s)
-	if err != nil || len(definition) == 0 {
+	if len(definition) == 0 {
+		return ParseArguments(s)
+	}
+	o, err := s.parse()
+	if err != nil {
 		return o, err
 	}
 	p := policied{s: s, definition: definition}
@@ -46,6 +49,7 @@ func Resolve(s Spec, definition amqp.Table) (Options, error) {
 	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
 		o.Overflow = DropHead
 	}
+	p.retry(&o)
 	return o, nil
 }
 
@@ -58,6 +62,26 @@ type policied struct {
 func (p policied) argument(name string) bool {
 	_, ok := p.s.Arguments.Get(name)
 	return ok
+}
+
+// retry is where each argument wins over the policy's key of its name (QQ-6).
+func (p policied) retry(o *Options) {
+	said := p.argument("x-delayed-retry-type")
+	p.text("delayed-retry-type", func(word string) {
+		if !said {
+			said = true
+			retryType(word, nil, o)
+		}
+	})
+	number := func(name string, set func(int64)) {
+		if !p.argument("x-" + name) {
+			p.limit(name, set)
+		}
+	}
+	number("delayed-retry-min", func(n int64) { o.Retry.Min = atMostLongest(n) })
+	number("delayed-retry-max", func(n int64) { o.Retry.Max = atMostLongest(n) })
+	number("delayed-retry-multiplier", func(n int64) { o.Retry.Multiplier = n })
+	o.retry(said)
 }
 
 func (p policied) limit(key string, set func(int64)) {

@@ -48,8 +48,10 @@ type Queue struct {
 	timer     int64  // the earliest moment asked for and not yet come, Unix ms; 0 for none
 	lastUse   int64  // Unix ms; for x-expires (TTL-9)
 
-	leaving  int    // messages on disk that have died, and whose letters are not safe yet (S-9)
-	whenLeft func() // of a deleted queue, to be called when there are none any more
+	leaving              int            // messages on disk that have died, and whose letters are not safe yet (S-9)
+	whenLeft             func()         // of a deleted queue, to be called when there are none any more
+	held                 heap[deadline] // what came back and waits (QQ-6)
+	heldCount, heldBytes int64
 
 	outbox   []Letter
 	draining bool // someone is carrying letters
@@ -177,6 +179,7 @@ func (q *Queue) Stats() Stats {
 	s := Stats{Totals: q.totals}
 	s.Ready, s.ReadyBytes = q.readyCount, q.readyBytes
 	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
+	s.Delayed, s.DelayedBytes = q.heldCount, q.heldBytes
 	s.Consumers = int64(len(q.consumers))
 	return s
 }

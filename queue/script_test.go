@@ -209,6 +209,8 @@ func (s *stage) command(words []string) {
 		s.q.Ack(s.now, s.positions(args), &s.out)
 	case "nack", "reject":
 		s.q.Reject(s.now, s.positions(args), name == "nack", &s.out)
+	case "return":
+		s.q.Return(s.now, s.positions(args), &s.out)
 	case "get":
 		s.get(len(args) > 0 && args[0] == "no-ack")
 	case "wait":
@@ -225,6 +227,9 @@ func (s *stage) command(words []string) {
 		st := s.q.Stats()
 		s.printf("ready %d (%d bytes), unacknowledged %d (%d bytes), consumers %d",
 			st.Ready, st.ReadyBytes, st.Unacknowledged, st.UnacknowledgedBytes, st.Consumers)
+		if st.Delayed > 0 {
+			s.printf("delayed %d (%d bytes)", st.Delayed, st.DelayedBytes)
+		}
 	case "collect":
 		s.collect(args)
 	case "stored":

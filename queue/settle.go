@@ -24,10 +24,19 @@ func (q *Queue) Ack(now time.Time, positions []Position, out *Effects) {
 	q.dispatch(now, out)
 }
 
-// Reject returns deliveries to their places in the queue, or dead-letters them. It
-// serves nack, reject and recover as well as a channel that closes: a return counts the
-// same whatever caused it.
+// Reject returns deliveries to their places in the queue, or dead-letters them. It serves
+// reject as well as a channel that closes, and nack if it does not requeue.
 func (q *Queue) Reject(now time.Time, positions []Position, requeue bool, out *Effects) {
+	q.reject(now, positions, requeue, true, out)
+}
+
+// Return returns deliveries to their places in the queue, for nack and recover. It counts as
+// Reject does, and differs in what is said of retries (QQ-6).
+func (q *Queue) Return(now time.Time, positions []Position, out *Effects) {
+	q.reject(now, positions, true, false, out)
+}
+
+func (q *Queue) reject(now time.Time, positions []Position, requeue, failed bool, out *Effects) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ms := now.UnixMilli()
@@ -50,7 +59,12 @@ func (q *Queue) Reject(now time.Time, positions []Position, requeue bool, out *E
 		default:
 			q.cameBack(lv, e)
 			e.flags |= entryRedelivered
-			q.comeBack(lv, p.Slot, sl, out)
+			if wait := q.options.Retry.wait(failed, e.count); wait > 0 {
+				q.holdBack(lv, p.Slot, sl, dueAfter(now, wait.Milliseconds()))
+				q.askTimer(out)
+			} else {
+				q.comeBack(lv, p.Slot, sl, out)
+			}
 		}
 		if c != nil {
 			q.unblock(c)

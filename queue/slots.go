@@ -8,6 +8,7 @@ const (
 	slotFree     slotState = iota
 	slotOut                // delivered, waits for a settlement
 	slotReturned           // came back, is ready again
+	slotHeld               // came back, is to be ready again later (QQ-6)
 	slotLeaving            // dead-lettered, waits for its targets (S-9)
 	slotDying              // to be dead-lettered when its body has been read
 )
@@ -20,6 +21,11 @@ type slot struct {
 	next     uint32    // the next free slot
 	level    uint8
 	state    slotState
+}
+
+// pages tells whether the body of what is in the slot may leave memory.
+func (sl *slot) pages() bool {
+	return sl.state == slotOut || sl.state == slotReturned || sl.state == slotHeld
 }
 
 const slotsPerPage = 128

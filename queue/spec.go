@@ -57,6 +57,7 @@ type Options struct {
 	HasDeadLetterKey     bool
 	MaxPriority          uint8 // 0 for no priorities
 	SingleActiveConsumer bool
-	Deduplicate          bool  // keeps out what brings a value that is in the queue (EX-56)
+	Deduplicate          bool // keeps out what brings a value that is in the queue (EX-56)
+	Retry                Retry
 	DeliveryLimit        int64 // returns before a message is dead-lettered; None for no limit
 }

@@ -99,7 +99,7 @@ func (q *Queue) copySlots(lv *level, want int64, s *spilling) {
 		i := uint32((q.scanned + n) % total)
 		sl := q.slots.at(i)
 		e := &sl.entry
-		if sl.level != lv.number || sl.state != slotOut && sl.state != slotReturned ||
+		if sl.level != lv.number || !sl.pages() ||
 			e.msg == nil || e.ordinal != 0 || e.flags&(entrySpilling|entrySpilled) != 0 {
 			continue
 		}
@@ -160,11 +160,8 @@ func (q *Queue) copied(s *spilling, ok bool) {
 		}
 	}
 	for _, p := range s.slots {
-		sl := q.slots.in(slotOut, p)
-		if sl == nil {
-			sl = q.slots.in(slotReturned, p)
-		}
-		if sl == nil || sl.entry.flags&entrySpilling == 0 {
+		sl := q.slots.get(p.Slot)
+		if sl == nil || !sl.pages() || sl.entry.seq != p.Seq || sl.level != p.Level || sl.entry.flags&entrySpilling == 0 {
 			continue
 		}
 		if sl.entry.flags &^= entrySpilling; ok {
