@@ -34,25 +34,14 @@ func (b *Broker) delays(x *exchange.Exchange) bool {
 	return x.Delays() || b.options.DelayedDefaultExchange && x.Name() == exchange.Default
 }
 
-// Delayed is how many messages wait at an exchange for their time, and whether it is one at
-// which they can.
-func (v *VHost) Delayed(name string) (messages int, ok bool) {
-	n := v.exchanges.find(name)
-	if n == nil || n.delayed == nil {
-		return 0, false
+// Delayed returns what keeps the messages that wait at an exchange, to be counted or purged;
+// nil when there is no such exchange, or it is none at which messages wait.
+func (v *VHost) Delayed(exchange string) *queue.Queue {
+	n := v.exchanges.find(exchange)
+	if n == nil {
+		return nil
 	}
-	messages, _ = n.delayed.Counts()
-	return messages, true
-}
-
-// PurgeDelayed drops all messages that wait at an exchange and returns how many there were. It
-// reports false when it is no exchange at which messages can wait.
-func (v *VHost) PurgeDelayed(now time.Time, name string, out *queue.Effects) (messages int, ok bool) {
-	n := v.exchanges.find(name)
-	if n == nil || n.delayed == nil {
-		return 0, false
-	}
-	return n.delayed.Purge(now, out), true
+	return n.delayed
 }
 
 // DelayedMessages is how many messages wait at all exchanges together.

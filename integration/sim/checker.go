@@ -13,8 +13,9 @@ type lineage struct {
 	id        int
 	publisher int // client name
 	entry     string
-	safe      bool // persistent, and the queue it came into is durable
-	start     int  // in which run of the broker it was published
+	safe      bool  // persistent, and the queue it came into is durable
+	due       int64 // when it may be delivered at the earliest, Unix ms
+	start     int   // in which run of the broker it was published
 
 	confirmed bool
 	refused   bool
@@ -125,6 +126,8 @@ func (w *world) delivered(cl *client, in *incoming, queue string, redelivered, n
 	switch {
 	case l.refused:
 		w.fail("%d was refused and delivered from %s", l.id, queue)
+	case w.now.UnixMilli() < l.due:
+		w.fail("%d was delivered from %s at %d, it is due at %d", l.id, queue, w.now.UnixMilli(), l.due)
 	case cl.recovering > 0:
 	case l.holder != nil:
 		w.fail("%d was delivered from %s while client %d has it", l.id, queue, l.holder.name)
@@ -143,9 +146,10 @@ func (w *world) delivered(cl *client, in *incoming, queue string, redelivered, n
 		}
 		l.first[queue] = true
 		// First deliveries keep the order of publishing (P3). Dead letters of several
-		// queues mix, and what two clients read says nothing of what was sent first.
+		// queues mix, what waits comes when it is due, and what two clients read says nothing
+		// of what was sent first.
 		k := flow{l.publisher, queue, cl.name}
-		if queue != dead {
+		if queue != dead && queue != later {
 			if last, some := w.last[k]; some && last >= l.id {
 				w.fail("%d was delivered from %s after %d, both for the first time", l.id, queue, last)
 			}

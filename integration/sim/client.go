@@ -130,6 +130,9 @@ func (cl *client) declareAll() {
 		cl.send(publishChannel, &amqp.QueueDeclare{Queue: q.name, Durable: q.durable, Arguments: q.arguments})
 	}
 	cl.send(publishChannel, &amqp.ExchangeDeclare{Exchange: fanout, Type: "fanout", Durable: true})
+	cl.send(publishChannel, &amqp.ExchangeDeclare{Exchange: later, Type: "x-delayed-message", Durable: true,
+		Arguments: amqp.Table{{Name: "x-delayed-type", Value: "fanout"}}})
+	cl.send(publishChannel, &amqp.QueueBind{Queue: later, Exchange: later})
 	for _, q := range fanned {
 		cl.send(publishChannel, &amqp.QueueBind{Queue: q, Exchange: fanout})
 	}

@@ -20,7 +20,8 @@ const (
 	bounded  = "bounded"
 	length   = 4 // of the bounded queue
 	limited  = "limited"
-	returns  = 2 // to the limited queue
+	returns  = 2       // to the limited queue
+	later    = "later" // the delayed exchange, and the queue that is bound to it
 )
 
 type declared struct {
@@ -46,6 +47,7 @@ var queues = []declared{
 	{limited, true, toDead(amqp.Field{Name: "x-delivery-limit", Value: int64(returns)})},
 	{refusing, true, amqp.Table{{Name: "x-max-length", Value: int64(3)}, {Name: "x-overflow", Value: "reject-publish"}}},
 	{dead, true, nil},
+	{later, true, nil},
 	{"transient", false, nil},
 }
 
@@ -253,6 +255,7 @@ func (w *world) publishOne(cl *client) {
 	ls := &lineages{id: len(w.published)}
 	m := amqp.BasicPublish{Mandatory: w.rng.Intn(6) == 0}
 	persistent := w.rng.Intn(6) > 0
+	delay := int64(0)
 	to := func(q string) {
 		ls.all = append(ls.all, &lineage{id: ls.id, publisher: cl.name, entry: q, start: w.starts, safe: persistent && durable(q)})
 	}
@@ -260,6 +263,11 @@ func (w *world) publishOne(cl *client) {
 	case n == 0:
 		m.RoutingKey = "nowhere"
 		ls.mandatory = m.Mandatory
+	case n == 1:
+		m.Exchange = later
+		to(later)
+		delay = w.delay()
+		ls.all[0].due = w.now.UnixMilli() + delay
 	case n < 4:
 		m.Exchange = fanout
 		for _, q := range fanned {
@@ -280,6 +288,9 @@ func (w *world) publishOne(cl *client) {
 	if deadLetters[m.RoutingKey] && w.rng.Intn(8) == 0 {
 		p.Flags, p.Expiration = p.Flags|amqp.FlagExpiration, fmt.Sprint(w.rng.Intn(60))
 	}
+	if delay > 0 {
+		p.Flags, p.Headers = p.Flags|amqp.FlagHeaders, amqp.Table{{Name: "x-delay", Value: delay}}
+	}
 	size := 8
 	switch w.rng.Intn(50) {
 	case 0:
@@ -293,6 +304,12 @@ func (w *world) publishOne(cl *client) {
 	cl.in = amqp.AppendHeader(cl.in, publishChannel, uint64(len(b)), p.Append(nil))
 	cl.in = amqp.AppendBody(cl.in, publishChannel, b, 4096)
 	cl.sent += len(cl.in) - n
+}
+
+// delay is for how many milliseconds a message waits: mostly a few, and sometimes so many
+// that it has to move.
+func (w *world) delay() int64 {
+	return w.rng.Int63n([]int64{50, 5000, 100_000, 200_000, 3_000_000}[w.rng.Intn(5)])
 }
 
 // usable tells whether the channel to consume with is open.
@@ -446,6 +463,9 @@ func (w *world) temporary(cl *client) {
 // pageOut has a queue let go of what is on disk.
 func (w *world) pageOut() {
 	all := w.b.VHost("/").Queues()
+	if q := w.b.VHost("/").Delayed(later); q != nil {
+		all = append(all, q, q)
+	}
 	if len(all) == 0 {
 		return
 	}
@@ -455,7 +475,15 @@ func (w *world) pageOut() {
 
 // pass lets time go by.
 func (w *world) pass() {
-	w.now = w.now.Add(time.Duration(w.rng.Intn(15)) * time.Millisecond)
+	most := 15
+	if w.rng.Intn(8) == 0 {
+		most = 40_000 // for what waits
+	}
+	w.passFor(time.Duration(w.rng.Intn(most)) * time.Millisecond)
+}
+
+func (w *world) passFor(d time.Duration) {
+	w.now = w.now.Add(d)
 	for !w.tick.IsZero() && !w.tick.After(w.now) {
 		w.tick = w.b.Tick(w.now, &w.effects)
 	}
@@ -474,6 +502,7 @@ func (w *world) powerLoss() {
 			if l.entry != dead {
 				delete(l.first, dead) // it may die again, and be a new letter
 			}
+			delete(l.first, later) // it may be due once more
 		}
 	}
 	w.run++ // what was settled before may be back
@@ -592,6 +621,15 @@ func (w *world) drainAll() {
 	cl := w.clients[0]
 	w.pass() // what is due goes now
 	w.quiet()
+	for wait := range 100 {
+		if waiting, _ := w.b.VHost("/").Delayed(later).Counts(); waiting == 0 {
+			break
+		} else if wait == 99 {
+			w.fail("%d messages wait for ever", waiting)
+		}
+		w.passFor(time.Minute)
+		w.quiet()
+	}
 	for _, q := range queues {
 		n := 0
 		w.drained = func() { n++ }
