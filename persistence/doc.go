@@ -26,6 +26,8 @@
 //	00                                      schema: version, oldest reader, node id, created
 //	01 kind name or id part(2)              a declared thing (kinds in metadata.go)
 //	02 queue(8) level(1)                    acknowledgement state of a level
+//	                                        (of an exchange, for messages that wait there: what
+//	                                        is queue in these keys is its number then)
 //	10 group(8)                             journal record: the messages of one transaction
 //	                                        that have no chunk
 //	20 queue(8) level(1) first(8) last(8)   chunk: messages of one level; count, payload
