@@ -1,11 +1,14 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/message"
+	"github.com/leveretmq/leveret/queue"
 	"github.com/leveretmq/leveret/topology"
 )
 
@@ -199,9 +202,6 @@ func (v *VHost) remove(r *removal) *Commit {
 		v.exchanges.remove(n.x.Name())
 		n.history.forget()
 		n.window.forget()
-		if n.delayed != nil {
-			v.b.doomed.add(n.delayed)
-		}
 		v.b.Counters.ExchangesDeleted.Add(1)
 	}
 	for _, n := range r.queues {
@@ -217,28 +217,49 @@ func (v *VHost) remove(r *removal) *Commit {
 }
 
 // writeRemoval deletes the records of what r says and drops the messages of its queues.
-// Where there are queues that is late: what goes with the same commit may be the letters of
-// their messages. A queue that has letters under way keeps its record and messages until
-// those are safe in their targets: if the broker dies before, it is there again, without
-// its bindings, and so are they (S-9). Together with a virtual host go all targets.
+// Where there are queues, or messages wait at an exchange, that is late: what goes with the
+// same commit may be their letters. What has letters under way keeps its record and messages
+// until those are safe in their targets: if the broker dies before, it is there again,
+// without its bindings, and so are they (S-9). Together with a virtual host go all targets.
 func (v *VHost) writeRemoval(r *removal) *Commit {
 	b := v.b
-	if len(r.queues) == 1 && r.queues[0].durable && !v.deleted {
-		c, q := new(Commit), r.queues[0].q
+	if q := r.keeper(); q != nil && !v.deleted {
+		c := new(Commit)
 		record := r.records[:1]
 		if q.WhenLeft(func() {
 			b.records.Write(topology.Unit{Deletes: record, Late: true}, c.end)
 			b.messages.Drop(q.ID())
 		}) {
 			b.writeDeletes(r.records[1:])
+			v.doom(r.exchanges, q)
 			return c
 		}
 	}
-	c := b.deleteRecords(r.records, len(r.queues) > 0)
+	v.doom(r.exchanges, nil)
+	c := b.deleteRecords(r.records, r.sends())
 	for _, n := range r.queues {
 		b.messages.Drop(n.q.ID())
 	}
 	return c
+}
+
+// keeper is what the first record of r is the record of, if that may have letters under way:
+// a durable queue, or the messages that wait at a durable exchange. Nil if it may not.
+func (r *removal) keeper() *queue.Queue {
+	switch {
+	case len(r.queues) == 1 && r.queues[0].durable:
+		return r.queues[0].q
+	case len(r.queues) == 0 && len(r.exchanges) == 1 && r.exchanges[0].durable:
+		if x, ok := r.records[0].(topology.Exchange); ok && x.ID == r.exchanges[0].id {
+			return r.exchanges[0].delayed
+		}
+	}
+	return nil
+}
+
+// sends tells whether anything in r may have sent letters.
+func (r *removal) sends() bool {
+	return len(r.queues) > 0 || slices.ContainsFunc(r.exchanges, func(n *exchangeNode) bool { return n.delayed != nil })
 }
 
 // deletesAWrite is how many records are deleted as one unit. What a thing leaves behind

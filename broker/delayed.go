@@ -195,16 +195,27 @@ func (v *VHost) fire(now time.Time, c *carrier, q *queue.Queue, l *queue.Letter,
 // locked any more, with the effects of whoever comes first.
 type doomed struct {
 	mu     sync.Mutex // a leaf; guards the field below
-	queues []*queue.Queue
+	queues []doomedQueue
 }
 
-func (d *doomed) add(q *queue.Queue) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.queues = append(d.queues, q)
+type doomedQueue struct {
+	q     *queue.Queue
+	drops bool // and what is stored of it
 }
 
-func (d *doomed) take() (queues []*queue.Queue) {
+// doom has what waits at exchanges deleted. What is stored of keeps goes later.
+func (v *VHost) doom(exchanges []*exchangeNode, keeps *queue.Queue) {
+	d := &v.b.doomed
+	for _, n := range exchanges {
+		if n.delayed != nil {
+			d.mu.Lock()
+			d.queues = append(d.queues, doomedQueue{n.delayed, n.delayed != keeps})
+			d.mu.Unlock()
+		}
+	}
+}
+
+func (d *doomed) take() (queues []doomedQueue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	queues, d.queues = d.queues, nil
@@ -214,12 +225,14 @@ func (d *doomed) take() (queues []*queue.Queue) {
 // deleteDoomed reports whether there was anything to delete.
 func (b *Broker) deleteDoomed(now time.Time, out *queue.Effects) bool {
 	queues := b.doomed.take()
-	for _, q := range queues {
-		if _, err := q.Delete(now, queue.DeleteOptions{}, out); err != nil {
+	for _, d := range queues {
+		if _, err := d.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
 			panic("broker: queue refused to be deleted: " + err.Error())
 		}
-		b.timers.forget(q)
-		b.messages.Drop(q.ID())
+		b.timers.forget(d.q)
+		if d.drops {
+			b.messages.Drop(d.q.ID())
+		}
 	}
 	return len(queues) > 0
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -273,6 +274,33 @@ func TestDeletedExchangeTakesItsDelayedMessagesAlong(t *testing.T) {
 	n.exchange("x", "x-delayed-message", delaying("direct"))
 	if got := n.waiting("x"); got != 0 {
 		t.Errorf("its successor has %d", got)
+	}
+}
+
+// S-9: what has left a deleted exchange is nowhere else until it is stored in its queue.
+func TestDeletedExchangeStaysOnDiskUntilWhatLeftItIsSafe(t *testing.T) {
+	n := delayer(t)
+	n.publish("x", "k", "m", delay(int32(1000)))
+	n.disk.commit()
+	n.wait(time.Second)
+	if _, err := n.v.DeleteExchange("x", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	n.b.Flush(n.now, &n.out)
+	deletes := func() bool {
+		return slices.ContainsFunc(n.disk.units, func(u unit) bool { return len(u.Deletes) > 0 && recordKey(u.Deletes[0])[:10] == "exchange /" })
+	}
+	if len(n.disk.dropped) != 0 || deletes() {
+		t.Error("it goes before what left it is stored")
+	}
+	for range 2 { // with the queue's copy, or after it
+		n.disk.commit()
+	}
+	if n.disk.has("exchange / x") || len(n.disk.dropped) != 1 {
+		t.Errorf("it stays, dropped %v", n.disk.dropped)
+	}
+	if got := n.bodies("q"); got != "m" {
+		t.Errorf("got %q", got)
 	}
 }
 
