@@ -214,11 +214,12 @@ func (n *node) waitReading(d time.Duration) {
 	n.Helper()
 	until := n.now.Add(d)
 	for range 10_000 {
-		next := n.b.Tick(n.now, &n.out)
+		n.b.Tick(n.now, &n.out)
 		n.answerReads()
 		n.disk.commit()
 		n.b.Flush(n.now, &n.out)
-		if next = n.b.timers.wait(); next.IsZero() || next.After(until) {
+		next := n.b.timers.wait()
+		if next.IsZero() || next.After(until) {
 			n.now = until
 			return
 		}

@@ -415,7 +415,7 @@ func TestDelayedMessagesLeaveInTheOrderOfTheirDueTimes(t *testing.T) {
 		t.Errorf("%d bytes are in memory of what is due in ten minutes", m.q.ram)
 	}
 	var fired []int64
-	for fired == nil || len(fired) < 2000 {
+	for len(fired) < 2000 {
 		m.now = m.timer
 		m.timer = m.q.Expire(m.now, &m.out)
 		letters, _ := m.q.TakeLetters(nil, false)
