@@ -97,7 +97,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, b := range bugs {
 		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
 			binary := b.plant(t, "integration/sim")
-			out, err := exec.Command(binary, "-test.run", "TestNothingIsLost", "-sim.seeds", "150", "-test.timeout", "60s").CombinedOutput()
+			out, err := exec.Command(binary, "-test.run", "TestNothingIsLost", "-sim.seeds", "600", "-test.timeout", "120s").CombinedOutput()
 			if err == nil {
 				t.Fatalf("nobody noticed:\n%s", out)
 			}

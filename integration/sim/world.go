@@ -259,11 +259,11 @@ func (w *world) publishOne(cl *client) {
 	to := func(q string) {
 		ls.all = append(ls.all, &lineage{id: ls.id, publisher: cl.name, entry: q, start: w.starts, safe: persistent && durable(q)})
 	}
-	switch n := w.rng.Intn(10); {
+	switch n := w.rng.Intn(11); {
 	case n == 0:
 		m.RoutingKey = "nowhere"
 		ls.mandatory = m.Mandatory
-	case n == 1:
+	case n == 4:
 		m.Exchange = later
 		to(later)
 		delay = w.delay()
@@ -285,7 +285,7 @@ func (w *world) publishOne(cl *client) {
 	if persistent {
 		p.DeliveryMode = 2
 	}
-	if deadLetters[m.RoutingKey] && w.rng.Intn(8) == 0 {
+	if deadLetters[m.RoutingKey] && w.rng.Intn(4) == 0 {
 		p.Flags, p.Expiration = p.Flags|amqp.FlagExpiration, fmt.Sprint(w.rng.Intn(60))
 	}
 	if delay > 0 {
@@ -476,7 +476,7 @@ func (w *world) pageOut() {
 // pass lets time go by.
 func (w *world) pass() {
 	most := 15
-	if w.rng.Intn(8) == 0 {
+	if w.rng.Intn(30) == 0 {
 		most = 40_000 // for what waits
 	}
 	w.passFor(time.Duration(w.rng.Intn(most)) * time.Millisecond)
