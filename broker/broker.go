@@ -30,6 +30,9 @@ type Options struct {
 	// Clock is the time for what the disk brings back on its own. Nil takes the time of the
 	// batch before.
 	Clock func() time.Time
+	// ConsumerTimeout is how long a delivery may be out where neither its consumer nor its
+	// queue says so; 0 is for ever (CTO-3).
+	ConsumerTimeout time.Duration
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
 }

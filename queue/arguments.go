@@ -24,7 +24,7 @@ var arguments = []argument{
 	{name: "x-single-active-consumer", check: boolean(func(o *Options, b bool) { o.SingleActiveConsumer = b })},
 	{name: "x-delivery-limit", check: deliveryLimit},
 	{name: "x-message-deduplication", check: deduplication},
-	{name: "x-consumer-timeout", check: integer(0, unlimited, func(*Options, int64) {})},
+	{name: "x-consumer-timeout", check: integer(0, unlimited, func(o *Options, n int64) { o.ConsumerTimeout = atMostLongest(n) })},
 	// How much of a quorum queue is held in memory is no longer up to its declaration.
 	{name: "x-max-in-memory-length", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
 	{name: "x-max-in-memory-bytes", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
@@ -55,7 +55,7 @@ func streamOnly(Type) bool    { return false }
 // ParseArguments turns a declaration's arguments into what the queue acts on, or says
 // what is wrong with them in RabbitMQ's words (ERR-8 to ERR-12, Q-20 to Q-47).
 func ParseArguments(s Spec) (Options, error) {
-	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None}
+	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None, ConsumerTimeout: None}
 	if v, ok := s.Arguments.Get("x-dead-letter-exchange"); ok {
 		if _, ok := v.(string); !ok {
 			return o, amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",
@@ -144,6 +144,14 @@ func integer(least, most int64, set func(*Options, int64)) func(any, amqp.Table,
 		set(o, n)
 		return ""
 	}
+}
+
+// ParseConsumerTimeout reads x-consumer-timeout of a consumer, as that of a queue is read;
+// detail says in RabbitMQ's words what is wrong with it (ERR-8).
+func ParseConsumerTimeout(v any) (timeout time.Duration, detail string) {
+	var o Options
+	detail = integer(0, unlimited, func(o *Options, n int64) { o.ConsumerTimeout = atMostLongest(n) })(v, nil, &o)
+	return o.ConsumerTimeout, detail
 }
 
 func text(set func(*Options, string)) func(any, amqp.Table, *Options) string {

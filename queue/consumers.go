@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -115,6 +117,16 @@ func (q *Queue) successor() *consumer {
 		}
 	}
 	return best
+}
+
+// consumersInOrder are the consumers as they came.
+func (q *Queue) consumersInOrder() []*consumer {
+	all := make([]*consumer, 0, len(q.consumers))
+	for _, x := range q.consumers {
+		all = append(all, x)
+	}
+	slices.SortFunc(all, func(a, b *consumer) int { return cmp.Compare(a.joined, b.joined) })
+	return all
 }
 
 // Resume tells that c has room again.

@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"cmp"
-	"slices"
 	"sort"
 	"time"
 
@@ -121,13 +119,8 @@ func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, e
 	ready = int(q.readyCount)
 	q.forget(out)
 
-	gone := make([]*consumer, 0, len(q.consumers))
-	for _, x := range q.consumers {
+	for _, x := range q.consumersInOrder() {
 		x.gone = true
-		gone = append(gone, x)
-	}
-	slices.SortFunc(gone, func(a, b *consumer) int { return cmp.Compare(a.joined, b.joined) })
-	for _, x := range gone {
 		out.Cancelled = append(out.Cancelled, x.who)
 	}
 	q.consumers, q.groups, q.exclusive, q.active = nil, nil, nil, nil

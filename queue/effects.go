@@ -17,6 +17,8 @@ type Effects struct {
 	Letters []*Queue
 	// Cancelled are consumers whose queue is gone and who are to be told.
 	Cancelled []Consumer
+	// Retimed are consumers whose queue has another acknowledgement timeout now.
+	Retimed []Consumer
 	// Unused are queues to be deleted: auto-delete after their last consumer, or expired.
 	Unused []*Queue
 	// Timers are moments at which a queue has something due.
@@ -112,6 +114,7 @@ type Position struct {
 type Delivery struct {
 	Message  *message.Message
 	Position Position
+	At       int64 // when it is handed out, Unix milliseconds
 	// Count is how often the message came back before; queues that report it as
 	// x-delivery-count set ShowCount (QQ-1).
 	Count       uint32

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,8 @@ type Queue struct {
 	// durable tells whether persistent messages are stored. Exclusive queues never are
 	//
 	durable bool
+	// consumerTimeout is that of the options, read by channels that are locked.
+	consumerTimeout atomic.Int64
 
 	mu sync.Mutex // guards the fields below
 
@@ -79,6 +82,7 @@ func New(id ID, spec Spec, o Options, store Store) *Queue {
 		q.levels[i].init(uint8(i))
 	}
 	q.deduplicate(o.Deduplicate)
+	q.consumerTimeout.Store(int64(o.ConsumerTimeout))
 	return q
 }
 
@@ -102,6 +106,10 @@ func (q *Queue) Options() Options {
 	defer q.mu.Unlock()
 	return q.options
 }
+
+// ConsumerTimeout is that of the options. Unlike them it may be asked for with a channel
+// locked.
+func (q *Queue) ConsumerTimeout() time.Duration { return time.Duration(q.consumerTimeout.Load()) }
 
 // Attach tells the queue how to go on when something it asked the disk for has come:
 // batch calls its argument with the time, and carries out and flushes the effects. It is

@@ -59,4 +59,7 @@ type Options struct {
 	SingleActiveConsumer bool
 	Deduplicate          bool  // keeps out what brings a value that is in the queue (EX-56)
 	DeliveryLimit        int64 // returns before a message is dead-lettered; None for no limit
+	// ConsumerTimeout is how long a delivery may be out, unless its consumer has a timeout of
+	// its own: for ever when it is 0, and as long as the broker says when it is None (CTO-2).
+	ConsumerTimeout time.Duration
 }
