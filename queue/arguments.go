@@ -16,7 +16,7 @@ var arguments = []argument{
 	{name: "x-message-ttl", check: integer(0, longest, func(o *Options, n int64) { o.MessageTTL = millis(n) })},
 	{name: "x-dead-letter-exchange", check: text(func(o *Options, s string) { o.DeadLetter, o.DeadLetterExchange = true, s })},
 	{name: "x-dead-letter-routing-key", check: deadLetterKey},
-	{name: "x-dead-letter-strategy", only: quorumOnly, check: oneOf("invalid_dlx_strategy", "at-most-once", "at-least-once")},
+	{name: "x-dead-letter-strategy", only: quorumOnly, check: deadLetterStrategy},
 	{name: "x-max-length", check: integer(0, unlimited, func(o *Options, n int64) { o.MaxLength = n })},
 	{name: "x-max-length-bytes", check: integer(0, unlimited, func(o *Options, n int64) { o.MaxLengthBytes = n })},
 	{name: "x-max-priority", only: classicOnly, check: maxPriority},
@@ -78,9 +78,7 @@ func ParseArguments(s Spec) (Options, error) {
 			return o, s.invalid(a.name, detail)
 		}
 	}
-	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
-		o.Overflow = DropHead
-	}
+	o.settle()
 	return o, nil
 }
 
@@ -176,20 +174,18 @@ func boolean(set func(*Options, bool)) func(any, amqp.Table, *Options) string {
 	}
 }
 
-// oneOf checks for one of a few words that change nothing in how the queue works here.
-func oneOf(refusal string, words ...string) func(any, amqp.Table, *Options) string {
-	return func(v any, _ amqp.Table, _ *Options) string {
-		s, ok := v.(string)
-		if !ok {
-			return unacceptable(v)
-		}
-		for _, w := range words {
-			if s == w {
-				return ""
-			}
-		}
-		return refusal
+func deadLetterStrategy(v any, _ amqp.Table, o *Options) string {
+	switch s, ok := v.(string); {
+	case !ok:
+		return unacceptable(v)
+	case s == "at-most-once":
+		o.askedAtLeastOnce = false
+	case s == "at-least-once":
+		o.askedAtLeastOnce = true
+	default:
+		return "invalid_dlx_strategy"
 	}
+	return ""
 }
 
 func deadLetterKey(v any, all amqp.Table, o *Options) string {

@@ -149,7 +149,10 @@ func (q *Queue) forget(out *Effects) {
 	if q.spills {
 		q.store.Forget(Forgotten{Queue: q.id, All: true})
 	}
-	q.slots, q.deadlines = slots{}, deadlines{}
+	for _, r := range q.retained.waiting {
+		r.transfer.Release(out)
+	}
+	q.slots, q.deadlines, q.retained = slots{}, deadlines{}, retained{}
 	q.weigh(-q.ram, out)
 	q.readyCount, q.readyBytes, q.unackedCount, q.unackedBytes = 0, 0, 0, 0
 }

@@ -101,6 +101,10 @@ type Letter struct {
 	// Transfer settles the message at its source. It is nil when the message was never to
 	// be stored.
 	Transfer *Transfer
+	// AtLeastOnce has whoever carries the letter call Queue.Retain, instead of letting go of the
+	// transfer, when not every target has taken it. Reached have, the last time.
+	AtLeastOnce bool
+	Reached     []ID
 }
 
 // Position names one message of one queue, as long as it is out for delivery.
@@ -142,6 +146,7 @@ type ConsumeOptions struct {
 type Stats struct {
 	Ready, Unacknowledged, Consumers int64
 	ReadyBytes, UnacknowledgedBytes  int64
+	Retained                         int64 // dead, and kept until their targets have them (DLX-14)
 	Totals
 }
 

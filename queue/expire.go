@@ -127,6 +127,7 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 	ms := now.UnixMilli()
 	left := q.expireDue(ms, now, out)
 	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
+	q.sendRetained(ms, now, out)
 	if due := q.unusedAt(); due != 0 && due <= ms {
 		out.Unused = append(out.Unused, q)
 		q.lastUse = ms // asked once; a use that comes first wins
@@ -203,7 +204,7 @@ func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) i
 // due is the next moment something is due, Unix milliseconds, 0 for never. It may be too
 // early by a message that has left meanwhile, never too late.
 func (q *Queue) due() int64 {
-	due := q.unusedAt()
+	due := earlier(q.unusedAt(), q.retained.at)
 	if h := q.deadlines.heap; len(h) > 0 {
 		due = earlier(due, h[0].at)
 	}

@@ -39,14 +39,17 @@ func Resolve(s Spec, definition amqp.Table) (Options, error) {
 			o.HasDeadLetterKey, o.DeadLetterRoutingKey = true, key
 		}
 	})
+	p.text("dead-letter-strategy", func(word string) {
+		if !p.argument("x-dead-letter-strategy") {
+			deadLetterStrategy(word, nil, &o)
+		}
+	})
 	p.text("overflow", func(word string) {
 		if o.Type == Quorum || !p.argument("x-overflow") {
 			overflow(word, nil, &o)
 		}
 	})
-	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
-		o.Overflow = DropHead
-	}
+	o.settle()
 	return o, nil
 }
 
@@ -117,6 +120,7 @@ func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
 	}
 	q.options = o
 	q.deduplicate(o.Deduplicate)
+	q.retryNow(now)
 	q.limit(now, out)
 	q.askTimer(out)
 }

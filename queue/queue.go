@@ -52,6 +52,7 @@ type Queue struct {
 
 	leaving  int    // messages on disk that have died, and whose letters are not safe yet (S-9)
 	whenLeft func() // of a deleted queue, to be called when there are none any more
+	retained retained
 
 	outbox   []Letter
 	draining bool // someone is carrying letters
@@ -182,6 +183,7 @@ func (q *Queue) Stats() Stats {
 	s.Ready, s.ReadyBytes = q.readyCount, q.readyBytes
 	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
 	s.Consumers = int64(len(q.consumers))
+	s.Retained = q.retained.count
 	return s
 }
 
