@@ -76,7 +76,7 @@ func (q *Queue) sweepDeadlines() {
 	q.deadlines = deadlines{heap: make(heap[deadline], 0, 2*old.live)}
 	for _, d := range old.heap {
 		if d.slot == runSlot {
-			if lv := &q.levels[d.level]; lv.runs.due(d) {
+			if lv := &q.levels[d.level]; q.runDue(lv, d) {
 				q.deadlines.push(d)
 			}
 			continue

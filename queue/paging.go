@@ -295,7 +295,7 @@ func (lv *level) onDisk(e *entry) bool {
 // fileRun files the earliest deadline of a run.
 func (q *Queue) fileRun(lv *level, r Run) {
 	if r.MinExpiry != 0 {
-		q.deadlines.push(deadline{at: r.MinExpiry, seq: r.First, slot: runSlot, level: lv.number})
+		q.deadlines.push(deadline{at: q.readToExpire(&r), seq: r.First, slot: runSlot, level: lv.number})
 	}
 }
 

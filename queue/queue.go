@@ -17,6 +17,9 @@ type Queue struct {
 	// durable tells whether persistent messages are stored. Exclusive queues never are
 	//
 	durable bool
+	// lateMillis is how late messages may expire that are on disk only: expireTogether, but
+	// in tests.
+	lateMillis int64
 	// consumerTimeout is that of the options, read by channels that are locked.
 	consumerTimeout atomic.Int64
 
@@ -84,6 +87,7 @@ func New(id ID, spec Spec, o Options, store Store) *Queue {
 	}
 	q.deduplicate(o.Deduplicate)
 	q.consumerTimeout.Store(int64(o.ConsumerTimeout))
+	q.lateMillis = expireTogether.Milliseconds()
 	return q
 }
 
