@@ -327,6 +327,9 @@ func propertiesOf(d queue.Delivery) []byte {
 	}
 	p := decode(d.Message.Properties())
 	p.Flags |= amqp.FlagHeaders
+	if d.ShowAcquired {
+		p.Headers = p.Headers.With("x-acquired-count", int64(d.Count))
+	}
 	p.Headers = p.Headers.With("x-delivery-count", int64(d.Count))
 	return p.Append(nil)
 }

@@ -123,7 +123,7 @@ func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, e
 		x.gone = true
 		out.Cancelled = append(out.Cancelled, x.who)
 	}
-	q.consumers, q.groups, q.exclusive, q.active = nil, nil, nil, nil
+	q.consumers, q.groups, q.exclusive, q.active, q.fading = nil, nil, nil, nil, false
 	return ready, nil
 }
 

@@ -103,6 +103,9 @@ func (q *Queue) take(lv *level, from, i uint32, c *consumer) {
 // whoever got it.
 func (q *Queue) wentOut(lv *level, sl *slot, c *consumer) {
 	sl.state, sl.consumer = slotOut, c
+	if c != nil {
+		c.out++
+	}
 	q.unackedCount++
 	q.unackedBytes += int64(sl.entry.size)
 	q.delivered(lv, &sl.entry)
@@ -125,12 +128,13 @@ func (q *Queue) countRedelivery(e *entry) {
 
 func (q *Queue) deliveryOf(lv *level, e *entry, ms int64) Delivery {
 	return Delivery{
-		Message:     e.msg,
-		Position:    Position{Seq: e.seq, Slot: noSlot, Level: lv.number},
-		At:          ms,
-		Count:       e.count,
-		ShowCount:   q.showsCount(),
-		Redelivered: e.flags&entryRedelivered != 0,
+		Message:      e.msg,
+		Position:     Position{Seq: e.seq, Slot: noSlot, Level: lv.number},
+		At:           ms,
+		Count:        e.count,
+		ShowCount:    q.showsCount(),
+		ShowAcquired: q.options.Type == Quorum,
+		Redelivered:  e.flags&entryRedelivered != 0,
 	}
 }
 

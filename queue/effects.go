@@ -120,10 +120,12 @@ type Delivery struct {
 	Position Position
 	At       int64 // when it is handed out, Unix milliseconds
 	// Count is how often the message came back before; queues that report it as
-	// x-delivery-count set ShowCount (QQ-1).
-	Count       uint32
-	ShowCount   bool
-	Redelivered bool
+	// x-delivery-count set ShowCount, and quorum queues, as x-acquired-count as well,
+	// ShowAcquired (QQ-1).
+	Count        uint32
+	ShowCount    bool
+	ShowAcquired bool
+	Redelivered  bool
 }
 
 // Consumer is who the queue delivers to. It must be comparable and is the same value in

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TTL-1, TTL-3, TTL-5: wherever a message has got to, in memory, in a run, in a copy or in a
+// TTL-1, TTL-3, TTL-5, and instead of TTL-2: wherever a message has got to, in memory, in a run, in a copy or in a
 // place it was returned to, and whatever is before it, it is gone soon after its deadline and
 // not before: at once from memory, within a second from a disk that takes its time.
 func TestMessagesExpireInTimeWhereverTheyAre(t *testing.T) {

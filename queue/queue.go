@@ -37,6 +37,7 @@ type Queue struct {
 	groups    []*group // consumers with room, by falling priority
 	exclusive *consumer
 	active    *consumer // the one that receives, with x-single-active-consumer
+	fading    bool      // the active one makes way for another
 	joined    uint64    // consumers ever; orders those of one priority
 
 	ram     int64 // bytes of the messages in memory
