@@ -33,6 +33,9 @@ type Options struct {
 	// DelayedDefaultExchange lets the default exchange keep messages with an x-delay header
 	// until they are due, as exchanges of the type x-delayed-message do (EX-55).
 	DelayedDefaultExchange bool
+	// ConsumerTimeout is how long a delivery may be out where neither its consumer nor its
+	// queue says so; 0 is for ever (CTO-3).
+	ConsumerTimeout time.Duration
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -13,6 +14,7 @@ import (
 type carrier struct {
 	router  Router
 	letters []queue.Letter
+	reached []queue.ID // the queues that have taken a letter that is sent at least once
 }
 
 // carryLetters empties the outboxes of the queues in out.Letters. Whoever carries for a
@@ -39,7 +41,11 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 		for i := range letters {
 			l := &letters[i]
 			l.Confirm = unrefusable(l.Confirm)
-			b.carry(now, v, q, c, l, out)
+			c.reached = append(c.reached[:0], l.Reached...)
+			if all := b.carry(now, v, q, c, l, out); l.AtLeastOnce && !all {
+				q.Retain(now, l, slices.Clone(c.reached), out)
+				continue
+			}
 			// The carrier's own holds. The targets have taken theirs by now.
 			l.Confirm.Release(&out.Wakes)
 			l.Transfer.Release(out)
@@ -54,16 +60,22 @@ func (b *Broker) carryLettersOf(now time.Time, q *queue.Queue, c *carrier, out *
 	}
 }
 
-// carry sends one letter on its way.
-func (b *Broker) carry(now time.Time, v *VHost, q *queue.Queue, c *carrier, l *queue.Letter, out *queue.Effects) {
-	switch {
-	case l.Reason == queue.Due:
+// carry sends one letter on its way, and reports whether it came everywhere it should.
+func (b *Broker) carry(now time.Time, v *VHost, q *queue.Queue, c *carrier, l *queue.Letter, out *queue.Effects) (all bool) {
+	if l.Reason == queue.Due {
 		if v == nil || !v.fire(now, c, q, l, out) {
 			b.Counters.DelayedDropped.Add(1)
 		}
-	case v == nil || !v.deadLetter(now, c, q.Name(), l, out):
+		return true
+	}
+	arrived := false
+	if v != nil {
+		arrived, all = v.deadLetter(now, c, q.Name(), l, out)
+	}
+	if !arrived && (all || !l.AtLeastOnce) {
 		b.Counters.DeadLettersDropped.Add(1)
 	}
+	return all
 }
 
 // unrefusable returns a confirm for the targets of a letter that lets go of the publisher's
@@ -82,23 +94,31 @@ type ofLetter struct{ publisher *message.Confirm }
 func (l ofLetter) Confirmed(_ uint64, _ bool, wakes *message.Wakes) { l.publisher.Release(wakes) }
 
 // deadLetter publishes one letter of the queue named source, and reports whether it came
-// anywhere. Without its exchange, or a route from there, it is gone (DLX-2, DLX-13); its
-// publisher is never told.
-func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Letter, out *queue.Effects) bool {
+// anywhere, and whether everywhere it should. Without its exchange, or a route from there, it
+// is gone (DLX-2, DLX-13), unless it is to arrive at least once (DLX-14); its publisher is
+// never told.
+func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Letter, out *queue.Effects) (arrived, all bool) {
 	x := v.exchanges.find(l.Exchange)
 	if x == nil {
-		return false
+		return false, false
 	}
 	m, deaths := deadMessage(source, l)
-	arrived := false
 	queues := c.router.route(now, v, x.x, m, l.Confirm)
+	originals := slices.Clone(c.router.originals)
 	transfer := c.router.follows(l.Transfer)
+	all = len(queues) > 0
 	for _, q := range queues {
 		if deaths.cycle(q.Name()) {
 			continue
 		}
-		q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out)
 		arrived = true
+		switch {
+		case slices.Contains(l.Reached, q.ID()):
+		case q.Publish(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out):
+			c.reached = append(c.reached, q.ID())
+		default:
+			all = false
+		}
 	}
 	if len(c.router.delayed) > 0 {
 		c.router.delay(now, queue.Put{Message: m, Confirm: l.Confirm, Transfer: transfer}, out)
@@ -107,10 +127,15 @@ func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Le
 	if transfer != l.Transfer {
 		transfer.Release(out)
 	}
+	if l.AtLeastOnce && !all {
+		for _, o := range originals {
+			o.window.refuse(o.number) // it will come again
+		}
+	}
 	if arrived {
 		v.b.Counters.MessagesRouted.Add(1)
 	}
-	return arrived
+	return arrived, all
 }
 
 // deadMessage is the message that a letter becomes: another one, with the account of its

@@ -24,6 +24,8 @@ func (b *Broker) CarryOut(now time.Time, out *queue.Effects) {
 			queue.SettleTransfers(out)
 		case len(out.Cancelled) > 0:
 			tellCancelled(out)
+		case len(out.Retimed) > 0:
+			tellRetimed(now, out)
 		case len(out.Unused) > 0:
 			for i := 0; i < len(out.Unused); i++ {
 				b.deleteUnused(now, out.Unused[i], out)

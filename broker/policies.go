@@ -163,7 +163,7 @@ func (v *VHost) applyToQueues(now time.Time, rules policy.Rules, concerned func(
 			continue
 		}
 		n.applied.Store(&is)
-		n.q.SetOptions(now, resolve(spec, is), out)
+		n.q.SetOptions(now, v.b.timed(resolve(spec, is)), out)
 		if i%queuesAtOnce == queuesAtOnce-1 {
 			v.b.CarryOut(now, out)
 		}

@@ -8,39 +8,46 @@ import (
 	"github.com/leveretmq/leveret/queue"
 )
 
-// timers knows when each queue has something due. A queue is in it at most once, with
-// the earliest moment it asked for.
+// timed is what has something due: a queue, or a channel with deliveries. Expire does what
+// is, bounded in how much, and returns when to call it next, the zero time for never. It is
+// called with nothing locked.
+type timed interface {
+	Expire(now time.Time, out *queue.Effects) (next time.Time)
+}
+
+// timers knows when each queue and channel has something due. Each is in it at most once,
+// with the earliest moment it asked for.
 type timers struct {
 	mu      sync.Mutex // guards the fields below
 	heap    timerHeap
-	byQueue map[*queue.Queue]*timer
+	of      map[timed]*timer
 	ordinal uint64
 	// next is what the last Tick was told to come back at; zero for never.
 	next    time.Time
 	earlier func()
 }
 
-// timer is one queue's entry.
+// timer is one entry.
 type timer struct {
 	at      time.Time
-	queue   *queue.Queue
+	whose   timed
 	ordinal uint64 // orders timers of one moment by when they were set
 	index   int
 }
 
-// set asks for the queue to be looked at no later than at, and tells whoever ticks when
-// that is sooner than it knows of.
-func (t *timers) set(q *queue.Queue, at time.Time) {
+// set asks for x to be looked at no later than at, and tells whoever ticks when that is
+// sooner than it knows of.
+func (t *timers) set(x timed, at time.Time) {
 	t.mu.Lock()
-	e := t.byQueue[q]
+	e := t.of[x]
 	switch {
 	case e == nil:
-		if t.byQueue == nil {
-			t.byQueue = make(map[*queue.Queue]*timer)
+		if t.of == nil {
+			t.of = make(map[timed]*timer)
 		}
 		t.ordinal++
-		e = &timer{at: at, queue: q, ordinal: t.ordinal}
-		t.byQueue[q] = e
+		e = &timer{at: at, whose: x, ordinal: t.ordinal}
+		t.of[x] = e
 		heap.Push(&t.heap, e)
 	case at.Before(e.at):
 		e.at = at
@@ -57,29 +64,29 @@ func (t *timers) set(q *queue.Queue, at time.Time) {
 	}
 }
 
-// due takes out and returns a queue that is due, or nil.
-func (t *timers) due(now time.Time) *queue.Queue {
+// due takes out and returns what is due, or nil.
+func (t *timers) due(now time.Time) timed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.heap) == 0 || t.heap[0].at.After(now) {
 		return nil
 	}
 	e := heap.Pop(&t.heap).(*timer)
-	delete(t.byQueue, e.queue)
-	return e.queue
+	delete(t.of, e.whose)
+	return e.whose
 }
 
-// forget drops a queue that was deleted.
-func (t *timers) forget(q *queue.Queue) {
+// forget drops a queue that was deleted, or a channel that was closed.
+func (t *timers) forget(x timed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byQueue[q]; e != nil {
+	if e := t.of[x]; e != nil {
 		heap.Remove(&t.heap, e.index)
-		delete(t.byQueue, q)
+		delete(t.of, x)
 	}
 }
 
-// wait returns when the next queue is due, zero for never; whoever ticks comes back then.
+// wait returns when the next of them is due, zero for never; whoever ticks comes back then.
 func (t *timers) wait() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,20 +105,20 @@ func (b *Broker) OnEarlierTimer(f func()) {
 	b.timers.earlier = f
 }
 
-// queuesATick bounds how many queues one Tick looks at, each of which ends a bounded
-// number of messages, so that many at once stall nobody.
-const queuesATick = 64
+// timersATick bounds how many queues and channels one Tick looks at, each of which ends a
+// bounded number of messages, so that many at once stall nobody.
+const timersATick = 64
 
 // Tick does what is due and flushes. It returns when to be called next, which may be at
 // once; zero for not before OnEarlierTimer says so.
 func (b *Broker) Tick(now time.Time, out *queue.Effects) (next time.Time) {
-	for range queuesATick {
-		q := b.timers.due(now)
-		if q == nil {
+	for range timersATick {
+		x := b.timers.due(now)
+		if x == nil {
 			break
 		}
-		if at := q.Expire(now, out); !at.IsZero() {
-			b.timers.set(q, at)
+		if at := x.Expire(now, out); !at.IsZero() {
+			b.timers.set(x, at)
 		}
 		b.CarryOut(now, out)
 	}

@@ -44,7 +44,7 @@ func TestTickSaysWhenToComeBack(t *testing.T) {
 
 func TestManyQueuesDueAtOnceAreTakenInTurns(t *testing.T) {
 	n := newNode(t)
-	const queues = 3*queuesATick + 5
+	const queues = 3*timersATick + 5
 	for i := range queues {
 		n.queue(fmt.Sprint("q", i), transientQueue)
 		n.publish("", fmt.Sprint("q", i), "m", amqp.Properties{Expiration: "10"})
@@ -80,7 +80,7 @@ func TestTimerOfADeletedQueueIsForgotten(t *testing.T) {
 	if _, _, err := n.v.DeleteQueue(n.now, "me", "q", queue.DeleteOptions{}, nil, &n.out); err != nil {
 		t.Fatal(err)
 	}
-	if len(n.b.timers.heap) != 0 || len(n.b.timers.byQueue) != 0 {
+	if len(n.b.timers.heap) != 0 || len(n.b.timers.of) != 0 {
 		t.Error("still there")
 	}
 }
@@ -119,10 +119,10 @@ func TestTimersComeInOrder(t *testing.T) {
 				t.Fatalf("seed %d: due too early", seed)
 			}
 			q := ts.due(next)
-			if q == nil || !want[q].Equal(next) {
-				t.Fatalf("seed %d: queue at %v, want %v", seed, next, want[q])
+			if q == nil || !want[q.(*queue.Queue)].Equal(next) {
+				t.Fatalf("seed %d: queue at %v, want %v", seed, next, want[q.(*queue.Queue)])
 			}
-			delete(want, q)
+			delete(want, q.(*queue.Queue))
 			last = next
 		}
 		if !ts.wait().IsZero() {

@@ -106,6 +106,16 @@ type AMQP struct {
 	// they are served again below a quarter of it. A size.
 	OutboundHighWater Size `key:"outbound_high_water" min:"64KiB" max:"1GiB"`
 
+	// How long a client may take to acknowledge a delivery, unless its queue, a policy or the
+	// consumer says otherwise (x-consumer-timeout, consumer-timeout). 0 is for ever. A plain
+	// number is milliseconds.
+	ConsumerTimeout time.Duration `key:"consumer_timeout" bare:"ms" min:"0s" max:"4000h"`
+
+	// What happens when a client takes longer. consumer puts what the consumer has back into
+	// the queue and cancels it; a client that cannot be told so has its channel closed. channel
+	// closes the channel of every client, as RabbitMQ did before 4.3.
+	ConsumerTimeoutAction string `key:"consumer_timeout_action" oneof:"consumer channel"`
+
 	// The product told to clients in server-properties. Some behave differently when it is
 	// not RabbitMQ.
 	CompatProduct string `key:"compat_product"`
@@ -181,6 +191,7 @@ func Default() Config {
 			MaxMessageSize:         16 * MiB,
 			MaxConsumersPerChannel: 1000,
 			OutboundHighWater:      1 * MiB,
+			ConsumerTimeoutAction:  "consumer",
 			CompatProduct:          "RabbitMQ",
 			CompatVersion:          "4.2.0",
 		},

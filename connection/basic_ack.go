@@ -3,6 +3,7 @@ package connection
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/queue"
@@ -33,6 +34,9 @@ func (ch *Channel) settle(tag uint64, multiple bool, s settlement) error {
 		if d, ok = ch.unacked.take(tag); ok {
 			taken = append(taken, d)
 		}
+	}
+	if ch.overdue.lapsed != nil {
+		taken, ok = ch.settleLapsed(tag, multiple, taken, ok)
 	}
 	var err error
 	switch {
@@ -129,18 +133,23 @@ func (ch *Channel) apply(taken []delivered, s settlement) {
 // resumeStarved has the queues offer messages again to consumers that found no room in a
 // window and would now.
 func (ch *Channel) resumeStarved() {
+	c := ch.c
+	c.resumed = ch.resumeWaiting(c.now, &c.effects, c.resumed)
+}
+
+// resumeWaiting is resumeStarved for any goroutine. It returns its scratch space.
+func (ch *Channel) resumeWaiting(now time.Time, out *queue.Effects, scratch []*consumer) []*consumer {
 	ch.mu.Lock()
 	if len(ch.starved) == 0 {
 		ch.mu.Unlock()
-		return
+		return scratch
 	}
 	if ch.window.limit > 0 {
 		ch.mu.Unlock()
-		ch.shareRoom()
-		return
+		ch.shareRoom(now, out)
+		return scratch
 	}
-	c := ch.c
-	resume, kept := c.resumed[:0], ch.starved[:0]
+	resume, kept := scratch[:0], ch.starved[:0]
 	for _, k := range ch.starved {
 		switch {
 		case !k.waits:
@@ -156,17 +165,16 @@ func (ch *Channel) resumeStarved() {
 	ch.starved = kept
 	ch.mu.Unlock()
 	for i, k := range resume {
-		k.queue.Resume(c.now, k, &c.effects)
+		k.queue.Resume(now, k, out)
 		resume[i] = nil
 	}
-	c.resumed = resume[:0]
+	return resume[:0]
 }
 
 // shareRoom gives the room in the shared window to those who wait for it, the longest
 // waiting first. Offered to whoever settled last it would never leave that consumer, and
 // neither the others of its queue nor other queues would ever get anything.
-func (ch *Channel) shareRoom() {
-	c := ch.c
+func (ch *Channel) shareRoom(now time.Time, out *queue.Effects) {
 	for {
 		ch.mu.Lock()
 		k := ch.nextStarved()
@@ -175,7 +183,7 @@ func (ch *Channel) shareRoom() {
 		if k == nil {
 			return
 		}
-		k.queue.Resume(c.now, k, &c.effects)
+		k.queue.Resume(now, k, out)
 	}
 }
 

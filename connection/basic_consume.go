@@ -25,6 +25,8 @@ type consumer struct {
 	arguments amqp.Table
 	// priority is x-priority (CON-9).
 	priority int32
+	// timeout is x-consumer-timeout, or queue.None when the queue's holds (CTO-2).
+	timeout time.Duration
 	// replyName is what messages for a consumer of direct reply-to are published to.
 	replyName string
 
@@ -38,6 +40,7 @@ type consumer struct {
 	waits  bool // found no window open, and its queue leaves it alone
 	listed bool // is in Channel.starved
 	gone   bool // cancelled
+	late   bool // something is out with it for too long
 }
 
 // basicConsume subscribes. The answer precedes the first delivery (CON-1).
@@ -63,8 +66,21 @@ func (ch *Channel) basicConsume(m *amqp.BasicConsume) error {
 	if err := q.CanConsume(o); err != nil {
 		return err
 	}
-	k := &consumer{ch: ch, queue: q, tag: m.ConsumerTag, noAck: m.NoAck, arguments: m.Arguments, priority: o.Priority,
-		prefetch: ch.prefetch, window: window{limit: ch.prefetch}}
+	timeout, err := consumerTimeout(m, q)
+	if err != nil {
+		return err
+	}
+	k := &consumer{
+		ch:        ch,
+		queue:     q,
+		tag:       m.ConsumerTag,
+		noAck:     m.NoAck,
+		arguments: m.Arguments,
+		priority:  o.Priority,
+		timeout:   timeout,
+		prefetch:  ch.prefetch,
+		window:    window{limit: ch.prefetch},
+	}
 	if k.tag == "" {
 		k.tag = ch.c.b.GeneratedName("amq.ctag-")
 	}
@@ -72,6 +88,9 @@ func (ch *Channel) basicConsume(m *amqp.BasicConsume) error {
 		ch.addConsumer(k)
 		if !m.NoWait {
 			ch.c.send(ch.id, &amqp.BasicConsumeOk{ConsumerTag: k.tag})
+		}
+		if !k.noAck {
+			ch.watch(timeoutOf(k, q), ch.c.now)
 		}
 		return q.Consume(ch.c.now, k, o, &ch.c.effects)
 	}, m)
@@ -202,12 +221,25 @@ func (k *consumer) QueueGone(effects *queue.Effects) {
 	}
 	k.gone = true
 	ch.cancelled = append(ch.cancelled, k)
-	if ch.c.client.cancelNotify {
-		m := amqp.BasicCancel{ConsumerTag: k.tag, NoWait: true}
-		frame := amqp.AppendMethod(nil, ch.id, &m)
-		if out := ch.c.out; !ch.c.replies.follow(frame) {
-			out.end(append(out.begin(), frame...), &effects.Wakes)
-		}
+	ch.tellCancelled(k, effects)
+}
+
+// tellCancelled sends the client basic.cancel, if it can take one. The channel is locked.
+func (ch *Channel) tellCancelled(k *consumer, effects *queue.Effects) {
+	if !ch.c.client.cancelNotify {
+		return
+	}
+	m := amqp.BasicCancel{ConsumerTag: k.tag, NoWait: true}
+	frame := amqp.AppendMethod(nil, ch.id, &m)
+	if out := ch.c.out; !ch.c.replies.follow(frame) {
+		out.end(append(out.begin(), frame...), &effects.Wakes)
+	}
+}
+
+// ConsumerTimeoutChanged implements broker.Retimed.
+func (k *consumer) ConsumerTimeoutChanged(now time.Time) {
+	if k.ch.quicken(timeoutOf(k, k.queue)) {
+		k.ch.c.b.Watch(k.ch, now) // something may be late already
 	}
 }
 
@@ -240,7 +272,14 @@ func (k *consumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 		ch.totals.Delivered++
 	} else {
 		ch.totals.DeliveredAck++
-		ch.unacked.add(delivered{tag: ch.nextTag, queue: k.queue, consumer: k, position: d.Position, counted: true})
+		ch.unacked.add(delivered{
+			tag:      ch.nextTag,
+			queue:    k.queue,
+			consumer: k,
+			position: d.Position,
+			at:       eighths(d.At),
+			counted:  true,
+		})
 		k.window.out++
 		ch.window.out++
 	}
@@ -288,6 +327,9 @@ func propertiesOf(d queue.Delivery) []byte {
 	}
 	p := decode(d.Message.Properties())
 	p.Flags |= amqp.FlagHeaders
+	if d.ShowAcquired {
+		p.Headers = p.Headers.With("x-acquired-count", int64(d.Count))
+	}
 	p.Headers = p.Headers.With("x-delivery-count", int64(d.Count))
 	return p.Append(nil)
 }

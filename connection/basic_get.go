@@ -38,6 +38,9 @@ func (ch *Channel) get(q *queue.Queue, noAck bool) {
 		c.wait(q.WhenRead, func(time.Time) { ch.get(q, noAck) })
 		return
 	}
+	if !noAck {
+		ch.watch(timeoutOf(nil, q), c.now)
+	}
 	// Locked until it is appended, so that tags leave in order.
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -47,7 +50,7 @@ func (ch *Channel) get(q *queue.Queue, noAck bool) {
 		ch.totals.Got++
 	} else {
 		ch.totals.GotAck++
-		ch.unacked.add(delivered{tag: tag, queue: q, position: d.Position})
+		ch.unacked.add(delivered{tag: tag, queue: q, position: d.Position, at: eighths(d.At)})
 	}
 	if d.Redelivered {
 		ch.totals.Redelivered++

@@ -45,6 +45,7 @@ type Channel struct {
 	pending   confirms
 	telling   bool // somebody is going to Wake us
 	totals    broker.ChannelTotals
+	overdue   overdue
 }
 
 // published is what a channel published in a batch.
@@ -289,10 +290,15 @@ func (ch *Channel) stop() {
 	}
 	back, _ := ch.unacked.takeThrough(0, ch.c.taken[:0])
 	ch.starved = nil
+	watched := ch.overdue.pace > 0
+	ch.overdue = overdue{}
 	ch.c.unconfirmed.Add(-ch.pending.outstanding())
 	ch.pending = confirms{}
 	ch.mu.Unlock()
 
+	if watched {
+		ch.c.b.Unwatch(ch)
+	}
 	ch.c.b.Counters.ChannelsClosed.Add(1)
 	if ch.publisher {
 		ch.c.b.Counters.Publishers.Add(-1)

@@ -180,6 +180,10 @@ func (c *Connection) Tick(now time.Time) (next time.Time, err error) {
 	if c.state == ended {
 		return time.Time{}, ErrEnded
 	}
+	if c.overdue.Swap(false) {
+		c.closeOverdue()
+		c.Flush(now)
+	}
 	next = c.deadline
 	if c.state == running && c.life.interval > 0 && (next.IsZero() || c.life.next.Before(next)) {
 		next = c.life.next

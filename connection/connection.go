@@ -87,6 +87,7 @@ type Connection struct {
 	reads        atomic.Uint64 // in how many pieces
 	unconfirmed  atomic.Int64  // publishes whose confirm was not appended yet
 	awaiting     atomic.Bool   // somebody wants to know when there are none
+	overdue      atomic.Bool   // a channel is to be closed for what is out on it
 }
 
 // tally is what a batch adds to the broker's counters.

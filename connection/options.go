@@ -20,6 +20,9 @@ type Options struct {
 	HandshakeTimeout time.Duration // from New to connection.open-ok, 10 s (W-31)
 	MaxMessageBytes  int           // longest body, 16 MiB (W-23)
 	MaxConsumers     int           // consumers of a channel, 1000
+	// CloseOverdue has a channel closed when something is out on it for too long, as RabbitMQ
+	// did up to 4.2 (CTO-1), where otherwise only the consumer is cancelled (CTO-2).
+	CloseOverdue bool
 
 	// Replies is where direct reply-to finds its consumers, shared by all connections of a
 	// broker.
@@ -31,6 +34,9 @@ type Options struct {
 	// Ready is called when a suspended connection may be fed again; from any goroutine, and
 	// sometimes when it was not suspended. It must not block.
 	Ready func()
+	// Attend is called when Tick is to be called soon, whatever it said last; from any
+	// goroutine. It must not block.
+	Attend func()
 	// Fail is called when the disk failed under something a client waits for. The socket is
 	// to be closed without another word (P6).
 	Fail func(error)
@@ -55,6 +61,9 @@ func (o *Options) complete() {
 	}
 	if o.Ready == nil {
 		o.Ready = func() {}
+	}
+	if o.Attend == nil {
+		o.Attend = func() {}
 	}
 	if o.Fail == nil {
 		o.Fail = func(error) {}

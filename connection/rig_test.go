@@ -91,10 +91,11 @@ func (d *disk) commit(r *rig) bool {
 	return true
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB) *rig { return newRigWith(t, broker.DefaultOptions()) }
+
+func newRigWith(t testing.TB, o broker.Options) *rig {
 	r := &rig{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	seed := rand.NewChaCha8([32]byte{1})
-	o := broker.DefaultOptions()
 	r.b = broker.New(o, &r.disk, &r.disk, seed)
 	if err := r.b.Restore(r.now, topology.Catalog{}, nil); err != nil {
 		t.Fatal(err)
@@ -243,8 +244,15 @@ func (r *rig) open(channels ...uint16) *rigConn {
 func (r *rig) login(user string, channels ...uint16) *rigConn {
 	r.t.Helper()
 	k := r.accept(Options{})
+	k.login(user, capabilities, channels...)
+	return k
+}
+
+func (k *rigConn) login(user string, properties amqp.Table, channels ...uint16) {
+	r := k.r
+	r.t.Helper()
 	b := []byte(amqp.ProtocolHeader)
-	b = append(b, frameOf(0, &amqp.ConnectionStartOk{ClientProperties: capabilities, Mechanism: "PLAIN", Response: "\x00" + user + "\x00" + user, Locale: "en_US"})...)
+	b = append(b, frameOf(0, &amqp.ConnectionStartOk{ClientProperties: properties, Mechanism: "PLAIN", Response: "\x00" + user + "\x00" + user, Locale: "en_US"})...)
 	b = append(b, frameOf(0, &amqp.ConnectionTuneOk{ChannelMax: 2047, FrameMax: 131072, Heartbeat: 0})...)
 	b = append(b, frameOf(0, &amqp.ConnectionOpen{VirtualHost: "/"})...)
 	for _, id := range channels {
@@ -254,7 +262,6 @@ func (r *rig) login(user string, channels ...uint16) *rigConn {
 	if got, want := len(k.frames()), 3+len(channels); got != want {
 		r.t.Fatalf("got %d frames of handshake, want %d", got, want)
 	}
-	return k
 }
 
 func (k *rigConn) want(lines ...string) {

@@ -16,6 +16,7 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/policy"
 	"github.com/leveretmq/leveret/queue"
 )
 
@@ -25,6 +26,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 // compares what they hear with what is below it. Lines are commands:
 //
 //	open a 1 2                    connection a shakes hands and opens channels 1 and 2
+//	open a bare close-overdue 1   the same, of a client without capabilities, and with an option
 //	accept a [frame-max=4096]     connection a without a handshake
 //	a 1 queue.declare queue=q     a sends a method on channel 1
 //	a 1 basic.publish routing_key=q body=hi delivery_mode=2
@@ -35,6 +37,8 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	user u configure write read   a user whose password is its name
 //	topic u exchange write read   a topic permission of that user
 //	limit user|vhost name limit n
+//	policy name pattern {key=l:1} on queues, and policy name to take it away
+//	extend a 1 tag [delivery]     the deliveries of a consumer get their time anew
 //	delete user|vhost name
 //	alarm memory|disk|slow, clear memory|disk|slow
 func TestScripts(t *testing.T) {
@@ -82,6 +86,7 @@ type script struct {
 	rig   *rig
 	names map[string]*rigConn
 	order []string
+	said  []string // by the broker, to whoever is no client
 }
 
 func (s *script) command(line string) {
@@ -107,6 +112,10 @@ func (s *script) command(line string) {
 		s.rig.settle()
 	case "limit":
 		s.limit(words[1], words[2], words[3], words[4])
+	case "policy":
+		s.policy(words[1:])
+	case "extend":
+		s.extend(words[1:])
 	case "delete":
 		s.delete(words[1], words[2])
 	case "alarm", "clear":
@@ -122,7 +131,22 @@ func (s *script) command(line string) {
 }
 
 func (s *script) open(name string, channels []string) {
-	s.names[name] = s.rig.open()
+	var o Options
+	properties := capabilities
+	for len(channels) > 0 && channels[0][0] > '9' {
+		switch channels[0] {
+		case "bare":
+			properties = nil
+		case "close-overdue":
+			o.CloseOverdue = true
+		default:
+			s.t.Fatalf("no such option: %s", channels[0])
+		}
+		channels = channels[1:]
+	}
+	k := s.rig.accept(o)
+	k.login("guest", properties)
+	s.names[name] = k
 	s.order = append(s.order, name)
 	for _, ch := range channels {
 		s.client([]string{name, ch, "channel.open"})
@@ -190,6 +214,33 @@ func (s *script) limit(of, name, limit, value string) {
 	s.rig.settle()
 }
 
+func (s *script) policy(words []string) {
+	var out queue.Effects
+	if len(words) > 1 {
+		d, _ := s.table(words[2])
+		_, err := s.rig.b.SetPolicy(s.rig.now, policy.Policy{VHost: "/", Name: words[0], Pattern: words[1], ApplyTo: policy.Queues, Definition: d}, &out)
+		s.check(err)
+	} else {
+		_, err := s.rig.b.DeletePolicy(s.rig.now, "/", words[0], &out)
+		s.check(err)
+	}
+	s.rig.b.Flush(s.rig.now, &out)
+	s.rig.settle()
+}
+
+func (s *script) extend(words []string) {
+	tag := uint64(0)
+	if len(words) > 3 {
+		n, err := strconv.ParseUint(words[3], 10, 64)
+		s.check(err)
+		tag = n
+	}
+	channel := fmt.Sprintf("%s (%s)", s.names[words[0]].c.peer.Name, words[1])
+	if err := s.rig.b.ExtendConsumer(s.rig.now, "/", channel, words[2], tag); err != nil {
+		s.said = append(s.said, err.Error())
+	}
+}
+
 func (s *script) delete(what, name string) {
 	if what == "user" {
 		s.rig.b.DeleteUser(name)
@@ -233,6 +284,10 @@ func (s *script) client(words []string) {
 // heard is what each connection's client has heard since the last time.
 func (s *script) heard() string {
 	var b strings.Builder
+	for _, line := range s.said {
+		b.WriteString("\n" + line)
+	}
+	s.said = nil
 	for _, name := range s.order {
 		k := s.names[name]
 		if strings.HasPrefix(string(k.received), "AMQP") {

@@ -26,6 +26,7 @@ type delivered struct {
 	queue    *queue.Queue // nil for a tombstone
 	consumer *consumer    // nil for a get
 	position queue.Position
+	at       uint32 // when it went out, in eighths
 	// counted tells that the delivery takes a place in the window that the channel's
 	// consumers share (QOS-3). A get does so only when it was out as the window was set.
 	counted bool
@@ -78,6 +79,26 @@ func (u *unacked) takeThrough(tag uint64, dst []delivered) (taken []delivered, o
 	u.head = end
 	u.shrink()
 	return dst, true
+}
+
+// takeUpTo removes every delivery up to and including tag, which need not be out, and
+// appends them to dst in order.
+func (u *unacked) takeUpTo(tag uint64, dst []delivered) []delivered {
+	return append(dst, u.takeAll(func(d *delivered) bool { return d.tag <= tag })...)
+}
+
+// takeAll removes the deliveries for which f holds and returns them in order. It looks at
+// all there are.
+func (u *unacked) takeAll(f func(d *delivered) bool) (taken []delivered) {
+	u.each(func(d *delivered) {
+		if f(d) {
+			taken = append(taken, *d)
+			d.bury()
+			u.live--
+		}
+	})
+	u.shrink()
+	return taken
 }
 
 // restore puts deliveries back that were taken, under the tags they had (TX-5).

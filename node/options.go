@@ -17,6 +17,7 @@ func brokerOptions(c config.Config) broker.Options {
 		DefaultPassword: c.DefaultPass,
 		LoopbackUsers:   c.LoopbackUsers,
 		QueueMemory:     int64(c.Store.QueueMemory),
+		ConsumerTimeout: c.AMQP.ConsumerTimeout,
 		Clock:           time.Now,
 
 		DelayedDefaultExchange: c.DelayedDefaultExchange,
@@ -44,6 +45,7 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 			HandshakeTimeout: c.AMQP.HandshakeTimeout,
 			MaxMessageBytes:  int(c.AMQP.MaxMessageSize),
 			MaxConsumers:     c.AMQP.MaxConsumersPerChannel,
+			CloseOverdue:     c.AMQP.ConsumerTimeoutAction == "channel",
 		},
 	}
 }

@@ -16,7 +16,7 @@ var arguments = []argument{
 	{name: "x-message-ttl", check: integer(0, longest, func(o *Options, n int64) { o.MessageTTL = millis(n) })},
 	{name: "x-dead-letter-exchange", check: text(func(o *Options, s string) { o.DeadLetter, o.DeadLetterExchange = true, s })},
 	{name: "x-dead-letter-routing-key", check: deadLetterKey},
-	{name: "x-dead-letter-strategy", only: quorumOnly, check: oneOf("invalid_dlx_strategy", "at-most-once", "at-least-once")},
+	{name: "x-dead-letter-strategy", only: quorumOnly, check: deadLetterStrategy},
 	{name: "x-max-length", check: integer(0, unlimited, func(o *Options, n int64) { o.MaxLength = n })},
 	{name: "x-max-length-bytes", check: integer(0, unlimited, func(o *Options, n int64) { o.MaxLengthBytes = n })},
 	{name: "x-max-priority", only: classicOnly, check: maxPriority},
@@ -28,7 +28,7 @@ var arguments = []argument{
 	{name: "x-delayed-retry-max", check: integer(1, longest, func(o *Options, n int64) { o.Retry.Max = millis(n) })},
 	{name: "x-delayed-retry-multiplier", check: integer(1, unlimited, func(o *Options, n int64) { o.Retry.Multiplier = n })},
 	{name: "x-message-deduplication", check: deduplication},
-	{name: "x-consumer-timeout", check: integer(0, unlimited, func(*Options, int64) {})},
+	{name: "x-consumer-timeout", check: integer(0, unlimited, func(o *Options, n int64) { o.ConsumerTimeout = atMostLongest(n) })},
 	// How much of a quorum queue is held in memory is no longer up to its declaration.
 	{name: "x-max-in-memory-length", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
 	{name: "x-max-in-memory-bytes", only: quorumOnly, check: integer(0, unlimited, func(*Options, int64) {})},
@@ -66,7 +66,7 @@ func ParseArguments(s Spec) (Options, error) {
 }
 
 func (s Spec) parse() (Options, error) {
-	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None}
+	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None, ConsumerTimeout: None}
 	if v, ok := s.Arguments.Get("x-dead-letter-exchange"); ok {
 		if _, ok := v.(string); !ok {
 			return o, amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",
@@ -89,9 +89,7 @@ func (s Spec) parse() (Options, error) {
 			return o, s.invalid(a.name, detail)
 		}
 	}
-	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
-		o.Overflow = DropHead
-	}
+	o.settle()
 	return o, nil
 }
 
@@ -157,6 +155,14 @@ func integer(least, most int64, set func(*Options, int64)) func(any, amqp.Table,
 	}
 }
 
+// ParseConsumerTimeout reads x-consumer-timeout of a consumer, as that of a queue is read;
+// detail says in RabbitMQ's words what is wrong with it (ERR-8).
+func ParseConsumerTimeout(v any) (timeout time.Duration, detail string) {
+	var o Options
+	detail = integer(0, unlimited, func(o *Options, n int64) { o.ConsumerTimeout = atMostLongest(n) })(v, nil, &o)
+	return o.ConsumerTimeout, detail
+}
+
 func text(set func(*Options, string)) func(any, amqp.Table, *Options) string {
 	return func(v any, _ amqp.Table, o *Options) string {
 		s, ok := v.(string)
@@ -179,20 +185,18 @@ func boolean(set func(*Options, bool)) func(any, amqp.Table, *Options) string {
 	}
 }
 
-// oneOf checks for one of a few words that change nothing in how the queue works here.
-func oneOf(refusal string, words ...string) func(any, amqp.Table, *Options) string {
-	return func(v any, _ amqp.Table, _ *Options) string {
-		s, ok := v.(string)
-		if !ok {
-			return unacceptable(v)
-		}
-		for _, w := range words {
-			if s == w {
-				return ""
-			}
-		}
-		return refusal
+func deadLetterStrategy(v any, _ amqp.Table, o *Options) string {
+	switch s, ok := v.(string); {
+	case !ok:
+		return unacceptable(v)
+	case s == "at-most-once":
+		o.askedAtLeastOnce = false
+	case s == "at-least-once":
+		o.askedAtLeastOnce = true
+	default:
+		return "invalid_dlx_strategy"
 	}
+	return ""
 }
 
 func deadLetterKey(v any, all amqp.Table, o *Options) string {

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -12,6 +14,7 @@ type consumer struct {
 	noAck    bool
 	priority int32
 	joined   uint64 // order of subscription
+	out      int    // messages it has not settled
 	gone     bool
 
 	// in is the group whose circle the consumer stands in, nil while it has no room or
@@ -66,8 +69,9 @@ func (q *Queue) Consume(now time.Time, c Consumer, o ConsumeOptions, out *Effect
 	case !q.options.SingleActiveConsumer:
 		q.unblock(x)
 	case q.active == nil:
-		q.active = x
-		q.unblock(x)
+		q.activate(x)
+	default:
+		q.fade()
 	}
 	q.dispatch(now, out)
 	q.askTimer(out)
@@ -89,12 +93,13 @@ func (q *Queue) Cancel(now time.Time, c Consumer, out *Effects) {
 	if q.exclusive == x {
 		q.exclusive = nil
 	}
-	if q.active == x {
-		q.active = q.successor()
-		if q.active != nil {
-			q.unblock(q.active)
-			q.dispatch(now, out)
-		}
+	switch {
+	case q.active == x:
+		q.activate(q.successor())
+		q.dispatch(now, out)
+	case q.fading && q.successor() == q.active:
+		q.activate(q.active)
+		q.dispatch(now, out)
 	}
 	if len(q.consumers) == 0 {
 		q.lastUse = now.UnixMilli()
@@ -102,6 +107,33 @@ func (q *Queue) Cancel(now time.Time, c Consumer, out *Effects) {
 			out.Unused = append(out.Unused, q)
 		}
 		q.askTimer(out)
+	}
+}
+
+// activate makes x the single active consumer; nil when there is none.
+func (q *Queue) activate(x *consumer) {
+	q.active, q.fading = x, false
+	if x != nil {
+		q.unblock(x)
+	}
+}
+
+// fade has the active consumer of a quorum queue make way for one of higher priority: it
+// gets nothing more, and when all that it has is settled the other one takes over (SAC-3).
+// On a classic queue it stays.
+func (q *Queue) fade() {
+	if q.options.Type != Quorum || q.successor().priority <= q.active.priority {
+		return
+	}
+	q.fading = true
+	q.block(q.active)
+	q.faded()
+}
+
+// faded lets another consumer take over if the active one makes way and has nothing left.
+func (q *Queue) faded() {
+	if q.fading && q.active.out == 0 {
+		q.activate(q.successor())
 	}
 }
 
@@ -115,6 +147,16 @@ func (q *Queue) successor() *consumer {
 		}
 	}
 	return best
+}
+
+// consumersInOrder are the consumers as they came.
+func (q *Queue) consumersInOrder() []*consumer {
+	all := make([]*consumer, 0, len(q.consumers))
+	for _, x := range q.consumers {
+		all = append(all, x)
+	}
+	slices.SortFunc(all, func(a, b *consumer) int { return cmp.Compare(a.joined, b.joined) })
+	return all
 }
 
 // Resume tells that c has room again.
@@ -144,7 +186,7 @@ func (q *Queue) rotate(x *consumer) {
 
 // unblock puts x at the end of its circle.
 func (q *Queue) unblock(x *consumer) {
-	if x.in != nil || x.gone || q.options.SingleActiveConsumer && q.active != x {
+	if x.in != nil || x.gone || q.options.SingleActiveConsumer && (q.active != x || q.fading) {
 		return
 	}
 	i := 0

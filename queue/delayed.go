@@ -209,7 +209,7 @@ func (q *Queue) nextRun() (next deadline, circle int, due int64) {
 	circle = -1
 	for c := range w.runs {
 		h := &w.runs[c]
-		for len(*h) > 0 && !q.levels[(*h)[0].level].runs.due((*h)[0]) {
+		for len(*h) > 0 && !q.runDue(&q.levels[(*h)[0].level], (*h)[0]) {
 			h.pop()
 		}
 		if len(*h) == 0 {

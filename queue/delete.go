@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"cmp"
-	"slices"
 	"sort"
 	"time"
 
@@ -127,16 +125,11 @@ func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, e
 	ready = int(q.readyCount + q.heldCount)
 	q.forget(out)
 
-	gone := make([]*consumer, 0, len(q.consumers))
-	for _, x := range q.consumers {
+	for _, x := range q.consumersInOrder() {
 		x.gone = true
-		gone = append(gone, x)
-	}
-	slices.SortFunc(gone, func(a, b *consumer) int { return cmp.Compare(a.joined, b.joined) })
-	for _, x := range gone {
 		out.Cancelled = append(out.Cancelled, x.who)
 	}
-	q.consumers, q.groups, q.exclusive, q.active = nil, nil, nil, nil
+	q.consumers, q.groups, q.exclusive, q.active, q.fading = nil, nil, nil, nil, false
 	return ready, nil
 }
 
@@ -162,7 +155,10 @@ func (q *Queue) forget(out *Effects) {
 	if q.spills {
 		q.store.Forget(Forgotten{Queue: q.id, All: true})
 	}
-	q.slots, q.deadlines = slots{}, deadlines{}
+	for _, r := range q.retained.waiting {
+		r.transfer.Release(out)
+	}
+	q.slots, q.deadlines, q.retained = slots{}, deadlines{}, retained{}
 	q.held, q.heldCount, q.heldBytes = nil, 0, 0
 	if q.wheel != nil {
 		q.wheel = &wheel{now: q.wheel.now}

@@ -14,7 +14,7 @@ func (q *Queue) dispatch(now time.Time, out *Effects) {
 		if lv == nil {
 			return
 		}
-		if !q.deliver(c, lv, e, slot, out) {
+		if !q.deliver(c, lv, e, slot, ms, out) {
 			q.block(c)
 		} else {
 			q.readAhead(lv)
@@ -45,8 +45,8 @@ func (q *Queue) nextReady(ms int64, now time.Time, out *Effects) (*level, *entry
 
 // deliver offers a ready message to c and, when c takes it, moves it out of the ready
 // messages.
-func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, out *Effects) bool {
-	d := q.deliveryOf(lv, e)
+func (q *Queue) deliver(c *consumer, lv *level, e *entry, slot uint32, ms int64, out *Effects) bool {
+	d := q.deliveryOf(lv, e, ms)
 	if c.noAck {
 		if !c.who.Deliver(d, out) {
 			return false
@@ -103,6 +103,9 @@ func (q *Queue) take(lv *level, from, i uint32, c *consumer) {
 // whoever got it.
 func (q *Queue) wentOut(lv *level, sl *slot, c *consumer) {
 	sl.state, sl.consumer = slotOut, c
+	if c != nil {
+		c.out++
+	}
 	q.unackedCount++
 	q.unackedBytes += int64(sl.entry.size)
 	q.delivered(lv, &sl.entry)
@@ -123,13 +126,15 @@ func (q *Queue) countRedelivery(e *entry) {
 	}
 }
 
-func (q *Queue) deliveryOf(lv *level, e *entry) Delivery {
+func (q *Queue) deliveryOf(lv *level, e *entry, ms int64) Delivery {
 	return Delivery{
-		Message:     e.msg,
-		Position:    Position{Seq: e.seq, Slot: noSlot, Level: lv.number},
-		Count:       e.count,
-		ShowCount:   q.showsCount(),
-		Redelivered: e.flags&entryRedelivered != 0,
+		Message:      e.msg,
+		Position:     Position{Seq: e.seq, Slot: noSlot, Level: lv.number},
+		At:           ms,
+		Count:        e.count,
+		ShowCount:    q.showsCount(),
+		ShowAcquired: q.options.Type == Quorum,
+		Redelivered:  e.flags&entryRedelivered != 0,
 	}
 }
 
@@ -164,7 +169,7 @@ func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left i
 		q.totals.GetEmpty++
 		return Delivery{}, 0, GotNothing
 	}
-	d = q.deliveryOf(lv, e)
+	d = q.deliveryOf(lv, e, now.UnixMilli())
 	q.countRedelivery(e)
 	if noAck {
 		q.totals.GetNoAck++

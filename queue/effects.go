@@ -17,6 +17,8 @@ type Effects struct {
 	Letters []*Queue
 	// Cancelled are consumers whose queue is gone and who are to be told.
 	Cancelled []Consumer
+	// Retimed are consumers whose queue has another acknowledgement timeout now.
+	Retimed []Consumer
 	// Unused are queues to be deleted: auto-delete after their last consumer, or expired.
 	Unused []*Queue
 	// Timers are moments at which a queue has something due.
@@ -101,6 +103,10 @@ type Letter struct {
 	// Transfer settles the message at its source. It is nil when the message was never to
 	// be stored.
 	Transfer *Transfer
+	// AtLeastOnce has whoever carries the letter call Queue.Retain, instead of letting go of the
+	// transfer, when not every target has taken it. Reached have, the last time.
+	AtLeastOnce bool
+	Reached     []ID
 }
 
 // Position names one message of one queue, as long as it is out for delivery.
@@ -114,11 +120,14 @@ type Position struct {
 type Delivery struct {
 	Message  *message.Message
 	Position Position
+	At       int64 // when it is handed out, Unix milliseconds
 	// Count is how often the message came back before; queues that report it as
-	// x-delivery-count set ShowCount (QQ-1).
-	Count       uint32
-	ShowCount   bool
-	Redelivered bool
+	// x-delivery-count set ShowCount, and quorum queues, as x-acquired-count as well,
+	// ShowAcquired (QQ-1).
+	Count        uint32
+	ShowCount    bool
+	ShowAcquired bool
+	Redelivered  bool
 }
 
 // Consumer is who the queue delivers to. It must be comparable and is the same value in
@@ -142,6 +151,7 @@ type Stats struct {
 	Ready, Unacknowledged, Consumers int64
 	ReadyBytes, UnacknowledgedBytes  int64
 	Delayed, DelayedBytes            int64 // came back and are not ready again yet (QQ-6)
+	Retained                         int64 // dead, and kept until their targets have them (DLX-14)
 	Totals
 }
 

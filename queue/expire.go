@@ -76,7 +76,7 @@ func (q *Queue) sweepDeadlines() {
 	q.deadlines = deadlines{heap: make(heap[deadline], 0, 2*old.live)}
 	for _, d := range old.heap {
 		if d.slot == runSlot {
-			if lv := &q.levels[d.level]; lv.runs.due(d) {
+			if lv := &q.levels[d.level]; q.runDue(lv, d) {
 				q.deadlines.push(d)
 			}
 			continue
@@ -134,6 +134,7 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 		q.dispatch(now, out)
 	}
 	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
+	q.sendRetained(ms, now, out)
 	if due := q.unusedAt(); due != 0 && due <= ms {
 		out.Unused = append(out.Unused, q)
 		q.lastUse = ms // asked once; a use that comes first wins
@@ -213,7 +214,7 @@ func (q *Queue) due() int64 {
 	if q.wheel != nil {
 		return q.dueInWheel()
 	}
-	due := q.unusedAt()
+	due := earlier(q.unusedAt(), q.retained.at)
 	if h := q.deadlines.heap; len(h) > 0 {
 		due = earlier(due, h[0].at)
 	}

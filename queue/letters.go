@@ -18,6 +18,10 @@ func (q *Queue) kill(lv *level, e *entry, why Reason, now time.Time, out *Effect
 		q.dieLater(lv, e, why)
 		return
 	}
+	if q.options.AtLeastOnce && e.ordinal != 0 {
+		q.retain(lv, e, why, now, out)
+		return
+	}
 	l := Letter{Message: e.msg, Reason: why, At: now}
 	q.release(e, out)
 	if e.ordinal != 0 {
@@ -62,11 +66,16 @@ func (q *Queue) mail(l Letter, out *Effects) {
 	if !q.options.DeadLetter {
 		return
 	}
-	l.Exchange = q.options.DeadLetterExchange
-	l.RoutingKey, l.HasRoutingKey = q.options.DeadLetterRoutingKey, q.options.HasDeadLetterKey
 	if l.Reason != Due {
 		q.totals.DeadLettered[l.Reason]++
 	}
+	q.post(l, out)
+}
+
+// post is mail for a letter that was counted before.
+func (q *Queue) post(l Letter, out *Effects) {
+	l.Exchange = q.options.DeadLetterExchange
+	l.RoutingKey, l.HasRoutingKey = q.options.DeadLetterRoutingKey, q.options.HasDeadLetterKey
 	q.outbox = append(q.outbox, l)
 	if !q.listed {
 		q.listed = true
@@ -166,6 +175,7 @@ func (q *Queue) settleLeaving(p Position, out *Effects) {
 	}
 	e := sl.entry
 	q.slots.put(p.Slot)
+	q.freed(&e)
 	q.settle(&q.levels[p.Level], &e, out)
 }
 

@@ -7,11 +7,12 @@ import (
 )
 
 // wouldExceed tells whether one more message would break a length limit. Only ready
-// messages and the bytes of their bodies count (LEN-1).
+// messages and the bytes of their bodies count (LEN-1), and what is dead and retained
+// (DLX-14).
 func (q *Queue) wouldExceed(m *message.Message) bool {
 	o := &q.options
-	return o.MaxLength != None && q.readyCount+1 > o.MaxLength ||
-		o.MaxLengthBytes != None && q.readyBytes+int64(m.BodyBytes()) > o.MaxLengthBytes
+	return o.MaxLength != None && q.readyCount+q.retained.count+1 > o.MaxLength ||
+		o.MaxLengthBytes != None && q.readyBytes+q.retained.bytes+int64(m.BodyBytes()) > o.MaxLengthBytes
 }
 
 // dropAtOnce bounds how many messages one call drops for a limit, so that a limit that has

@@ -129,6 +129,7 @@ func newModel(t *testing.T, seed int64) *model {
 		t.Fatal(err)
 	}
 	m.q = New(1, m.spec, o, m)
+	m.q.lateMillis = 1 // the model knows no better
 	m.attach()
 	return m
 }
@@ -657,6 +658,7 @@ func (m *model) restart() {
 	}
 	o := m.q.options
 	m.q = New(1, m.spec, o, m)
+	m.q.lateMillis = 1 // the model knows no better
 	m.attach()
 	m.reads, m.spills, m.copies = nil, nil, copies{}
 	m.underway, m.consumers, m.out, m.timer = nil, nil, Effects{}, time.Time{}

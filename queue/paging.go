@@ -306,7 +306,7 @@ func (q *Queue) fileRun(lv *level, r Run) {
 	if r.MinExpiry == 0 {
 		return
 	}
-	d := deadline{at: r.MinExpiry, seq: r.First, slot: runSlot, level: lv.number}
+	d := deadline{at: q.readToExpire(&r), seq: r.First, slot: runSlot, level: lv.number}
 	if q.wheel != nil {
 		q.wheel.runs[circleOf(lv.number)].push(d)
 		return

@@ -31,6 +31,7 @@ func Resolve(s Spec, definition amqp.Table) (Options, error) {
 		}
 		o.DeliveryLimit = max(n, None)
 	})
+	p.limit("consumer-timeout", func(n int64) { o.ConsumerTimeout = sooner(o.ConsumerTimeout, atMostLongest(n)) })
 	p.text("dead-letter-exchange", func(name string) {
 		if !p.argument("x-dead-letter-exchange") {
 			o.DeadLetter, o.DeadLetterExchange = true, name
@@ -41,14 +42,17 @@ func Resolve(s Spec, definition amqp.Table) (Options, error) {
 			o.HasDeadLetterKey, o.DeadLetterRoutingKey = true, key
 		}
 	})
+	p.text("dead-letter-strategy", func(word string) {
+		if !p.argument("x-dead-letter-strategy") {
+			deadLetterStrategy(word, nil, &o)
+		}
+	})
 	p.text("overflow", func(word string) {
 		if o.Type == Quorum || !p.argument("x-overflow") {
 			overflow(word, nil, &o)
 		}
 	})
-	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
-		o.Overflow = DropHead
-	}
+	o.settle()
 	p.retry(&o)
 	return o, nil
 }
@@ -106,8 +110,16 @@ func stricter(a, b int64) int64 {
 	return a
 }
 
-// atMostLongest is a policy's time. Unlike an argument's it may be any, and beyond ten years
-// it is ten years.
+// sooner is the smaller of two acknowledgement timeouts, of which 0 is for ever and None
+// says nothing.
+func sooner(a, b time.Duration) time.Duration {
+	if a <= 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// atMostLongest is a time that may be any: beyond ten years it is ten years.
 func atMostLongest(n int64) time.Duration { return millis(min(n, longest)) }
 
 // SetOptions replaces the options, as when a policy came or went. Limits act at once, a
@@ -124,8 +136,15 @@ func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
 		q.lastUse = now.UnixMilli()
 	}
 	o.MaxPriority, o.SingleActiveConsumer = q.options.MaxPriority, q.options.SingleActiveConsumer
+	if o.ConsumerTimeout != q.options.ConsumerTimeout {
+		q.consumerTimeout.Store(int64(o.ConsumerTimeout))
+		for _, x := range q.consumersInOrder() {
+			out.Retimed = append(out.Retimed, x.who)
+		}
+	}
 	q.options = o
 	q.deduplicate(o.Deduplicate)
+	q.retryNow(now)
 	q.limit(now, out)
 	q.askTimer(out)
 }

@@ -59,6 +59,30 @@ func TestArgumentsAndPoliciesCombine(t *testing.T) {
 	f(quorum(), fields("delivery-limit", int64(-7)), func(o *Options) { o.DeliveryLimit = None })
 	f(quorum("x-overflow", "reject-publish"), fields("overflow", "drop-head"), func(o *Options) { o.Overflow = DropHead })
 	f(quorum(), fields("overflow", "reject-publish-dlx"), func(o *Options) { o.Overflow = DropHead })
+	// Acknowledgement timeouts: the smaller, of which 0 is none (CTO-1, CTO-2).
+	timeout := func(ms int64) func(o *Options) {
+		return func(o *Options) { o.ConsumerTimeout = time.Duration(ms) * time.Millisecond }
+	}
+	f(fields("x-consumer-timeout", int32(7)), fields("consumer-timeout", int64(5)), timeout(5))
+	f(fields("x-consumer-timeout", int32(5)), fields("consumer-timeout", int64(7)), timeout(5))
+	f(fields("x-consumer-timeout", int32(0)), fields("consumer-timeout", int64(7)), timeout(7))
+	f(fields("x-consumer-timeout", int32(7)), fields("consumer-timeout", int64(0)), timeout(7))
+	f(nil, fields("consumer-timeout", int64(0)), timeout(0))
+	// DLX-14: whatever the keys of at least once come from, all of them are needed.
+	at := func(asked bool) func(o *Options) {
+		return func(o *Options) {
+			o.Overflow, o.DeadLetter, o.DeadLetterExchange = RejectPublish, true, "x"
+			o.AtLeastOnce, o.askedAtLeastOnce = asked, asked
+		}
+	}
+	f(quorum("x-dead-letter-strategy", "at-least-once", "x-overflow", "reject-publish"), fields("dead-letter-exchange", "x"), at(true))
+	f(quorum("x-dead-letter-exchange", "x"), fields("dead-letter-strategy", "at-least-once", "overflow", "reject-publish"), at(true))
+	f(quorum("x-dead-letter-exchange", "x", "x-dead-letter-strategy", "at-most-once"),
+		fields("dead-letter-strategy", "at-least-once", "overflow", "reject-publish"), at(false))
+	f(quorum("x-dead-letter-exchange", "x", "x-dead-letter-strategy", "at-least-once", "x-overflow", "reject-publish"),
+		fields("overflow", "drop-head"), func(o *Options) {
+			o.DeadLetter, o.DeadLetterExchange, o.askedAtLeastOnce = true, "x", true
+		})
 }
 
 func TestWrongArgumentsAreRefusedWhateverThePolicy(t *testing.T) {

@@ -54,7 +54,7 @@ func (q *Queue) publish(now time.Time, p Put, out *Effects) bool {
 	// room may have this message at once, before any limit or a TTL of zero strikes it.
 	if q.readyCount == 0 {
 		for c := q.nextConsumer(); c != nil; c = q.nextConsumer() {
-			if q.handOver(c, lv, e, p, out) {
+			if q.handOver(c, lv, e, p, ms, out) {
 				return true
 			}
 			q.block(c)
@@ -80,8 +80,8 @@ func (q *Queue) levelOf(m *message.Message) *level {
 // handOver offers a message that was just published to c. What c will acknowledge is
 // put on the way to the disk first; what needs no acknowledgement is settled with the
 // delivery and never stored.
-func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, out *Effects) bool {
-	d := Delivery{Message: e.msg, Position: Position{Seq: e.seq, Slot: noSlot, Level: lv.number}}
+func (q *Queue) handOver(c *consumer, lv *level, e entry, p Put, ms int64, out *Effects) bool {
+	d := Delivery{Message: e.msg, Position: Position{Seq: e.seq, Slot: noSlot, Level: lv.number}, At: ms}
 	if c.noAck {
 		if !c.who.Deliver(d, out) {
 			return false

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,11 @@ type Queue struct {
 	// durable tells whether persistent messages are stored. Exclusive queues never are
 	//
 	durable bool
+	// lateMillis is how late messages may expire that are on disk only: expireTogether, but
+	// in tests.
+	lateMillis int64
+	// consumerTimeout is that of the options, read by channels that are locked.
+	consumerTimeout atomic.Int64
 
 	mu sync.Mutex // guards the fields below
 
@@ -31,6 +37,7 @@ type Queue struct {
 	groups    []*group // consumers with room, by falling priority
 	exclusive *consumer
 	active    *consumer // the one that receives, with x-single-active-consumer
+	fading    bool      // the active one makes way for another
 	joined    uint64    // consumers ever; orders those of one priority
 
 	ram     int64 // bytes of the messages in memory
@@ -52,6 +59,7 @@ type Queue struct {
 	whenLeft             func()         // of a deleted queue, to be called when there are none any more
 	held                 heap[deadline] // what came back and waits (QQ-6)
 	heldCount, heldBytes int64
+	retained             retained
 
 	outbox   []Letter
 	draining bool // someone is carrying letters
@@ -82,6 +90,8 @@ func New(id ID, spec Spec, o Options, store Store) *Queue {
 		q.levels[i].init(uint8(i))
 	}
 	q.deduplicate(o.Deduplicate)
+	q.consumerTimeout.Store(int64(o.ConsumerTimeout))
+	q.lateMillis = expireTogether.Milliseconds()
 	return q
 }
 
@@ -105,6 +115,10 @@ func (q *Queue) Options() Options {
 	defer q.mu.Unlock()
 	return q.options
 }
+
+// ConsumerTimeout is that of the options. Unlike them it may be asked for with a channel
+// locked.
+func (q *Queue) ConsumerTimeout() time.Duration { return time.Duration(q.consumerTimeout.Load()) }
 
 // Attach tells the queue how to go on when something it asked the disk for has come:
 // batch calls its argument with the time, and carries out and flushes the effects. It is
@@ -181,6 +195,7 @@ func (q *Queue) Stats() Stats {
 	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
 	s.Delayed, s.DelayedBytes = q.heldCount, q.heldBytes
 	s.Consumers = int64(len(q.consumers))
+	s.Retained = q.retained.count
 	return s
 }
 

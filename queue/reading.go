@@ -204,7 +204,7 @@ func (q *Queue) loadReturned(lv *level, first uint64) {
 
 // expireRun reads a run of which something is due, and ends that.
 func (q *Queue) expireRun(lv *level, d deadline) {
-	if !lv.runs.due(d) {
+	if !q.runDue(lv, d) {
 		return
 	}
 	r := lv.runs.at(lv.runs.find(d.seq)).Range

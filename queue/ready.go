@@ -28,6 +28,9 @@ const (
 	entryIndexed     // its deadline is in the queue's heap
 	entrySpilling    // it is being copied to disk by itself
 	entrySpilled     // such a copy is on disk
+	entryRetained    // it is dead, and kept until its targets have it
+
+	entryReason = 5 // from this bit on, the Reason of what is retained
 )
 
 // level is one priority level: messages that were never out, those that came back, and

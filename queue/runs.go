@@ -1,6 +1,9 @@
 package queue
 
-import "sort"
+import (
+	"sort"
+	"time"
+)
 
 // runSlot is the slot of a deadline that stands for the earliest in a run.
 const runSlot = noSlot - 1
@@ -65,10 +68,24 @@ func (r *runs) remove(i int) {
 	r.list = append(r.list[:i], r.list[i+1:]...)
 }
 
-// due tells whether d is still the earliest deadline of a run.
-func (r *runs) due(d deadline) bool {
-	i := r.find(d.seq)
-	return i >= 0 && r.at(i).MinExpiry == d.at
+// runDue tells whether d is still when a run of lv is read to end what has expired.
+func (q *Queue) runDue(lv *level, d deadline) bool {
+	i := lv.runs.find(d.seq)
+	return i >= 0 && q.readToExpire(lv.runs.at(i)) == d.at
+}
+
+// expireTogether is how much later than its deadline a message may expire that has to be
+// read first. Every deadline of a run would have it read whole otherwise.
+const expireTogether = 500 * time.Millisecond
+
+// readToExpire is when a run is read for those of its messages that have expired: a whole
+// multiple of what they may be late, Unix milliseconds. A delayed queue reads them well
+// before.
+func (q *Queue) readToExpire(r *Run) int64 {
+	if q.wheel != nil {
+		return r.MinExpiry
+	}
+	return (r.MinExpiry + q.lateMillis - 1) / q.lateMillis * q.lateMillis
 }
 
 // join returns the run that a and the later b make together, if that is not too much to

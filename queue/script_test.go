@@ -225,8 +225,12 @@ func (s *stage) command(words []string) {
 		s.q.Touch(s.now, &s.out)
 	case "stats":
 		st := s.q.Stats()
-		s.printf("ready %d (%d bytes), unacknowledged %d (%d bytes), consumers %d",
-			st.Ready, st.ReadyBytes, st.Unacknowledged, st.UnacknowledgedBytes, st.Consumers)
+		retained := ""
+		if st.Retained > 0 {
+			retained = fmt.Sprintf(", retained %d", st.Retained)
+		}
+		s.printf("ready %d (%d bytes), unacknowledged %d (%d bytes), consumers %d%s",
+			st.Ready, st.ReadyBytes, st.Unacknowledged, st.UnacknowledgedBytes, st.Consumers, retained)
 		if st.Delayed > 0 {
 			s.printf("delayed %d (%d bytes)", st.Delayed, st.DelayedBytes)
 		}
@@ -263,6 +267,10 @@ func (s *stage) command(words []string) {
 		s.printf("%d copies", s.store.copies.written())
 	case "hold-letters":
 		s.carry = true
+	case "letter-refused":
+		l := s.letters[args[0]]
+		delete(s.letters, args[0])
+		s.q.Retain(s.now, &l, []ID{7}, &s.out)
 	case "letter-stored", "letter-consumed":
 		l := s.letters[args[0]]
 		delete(s.letters, args[0])
@@ -534,6 +542,9 @@ func (s *stage) letter(l Letter) {
 		key = " key " + l.RoutingKey
 	}
 	body := string(l.Message.Body())
+	if len(l.Reached) > 0 {
+		key += fmt.Sprintf(" but not to %v", l.Reached)
+	}
 	s.printf("letter %s %v -> '%s'%s", body, l.Reason, l.Exchange, key)
 	if s.carry {
 		s.letters[body] = l

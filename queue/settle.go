@@ -76,6 +76,10 @@ func (q *Queue) reject(now time.Time, positions []Position, requeue, failed bool
 
 // cameIn counts a delivery as no longer out.
 func (q *Queue) cameIn(sl *slot) {
+	if c := sl.consumer; c != nil {
+		c.out--
+		q.faded()
+	}
 	sl.state, sl.consumer = slotFree, nil
 	q.unackedCount--
 	q.unackedBytes -= int64(sl.entry.size)

@@ -55,9 +55,25 @@ type Options struct {
 	DeadLetterExchange   string
 	DeadLetterRoutingKey string
 	HasDeadLetterKey     bool
+	// AtLeastOnce has dead messages kept until every target has them (DLX-14).
+	AtLeastOnce          bool
 	MaxPriority          uint8 // 0 for no priorities
 	SingleActiveConsumer bool
 	Deduplicate          bool // keeps out what brings a value that is in the queue (EX-56)
 	Retry                Retry
 	DeliveryLimit        int64 // returns before a message is dead-lettered; None for no limit
+	// ConsumerTimeout is how long a delivery may be out, unless its consumer has a timeout of
+	// its own: for ever when it is 0, and as long as the broker says when it is None (CTO-2).
+	ConsumerTimeout time.Duration
+
+	askedAtLeastOnce bool // whether or not the rest allows it
+}
+
+// settle works out what follows from several options together.
+func (o *Options) settle() {
+	if o.Type == Quorum && o.Overflow == RejectPublishDLX {
+		o.Overflow = DropHead
+	}
+	// What is dropped for its length cannot be kept, so this is for queues that refuse.
+	o.AtLeastOnce = o.askedAtLeastOnce && o.Type == Quorum && o.DeadLetter && o.Overflow == RejectPublish
 }

@@ -212,3 +212,34 @@ func TestReadBufferIsGivenBackWhenNothingComes(t *testing.T) {
 		check(t, c.Close())
 	})
 }
+
+// CTO-1, CTO-2: a client that cannot be told of the end of a consumer has its channel closed,
+// although nothing comes from it and no heartbeat is due.
+func TestSilentClientIsToldThatItsDeliveryTimedOut(t *testing.T) {
+	inBubble(t, func(connect func() net.Conn, _ *lockedBuffer) {
+		c := connect()
+		b := amqp.AppendMethod(hello(0), 1, &amqp.ChannelOpen{})
+		b = amqp.AppendMethod(b, 1, &amqp.QueueDeclare{Queue: "q"})
+		b = amqp.AppendMethod(b, 1, &amqp.BasicPublish{RoutingKey: "q"})
+		b = amqp.AppendHeader(b, 1, 0, []byte{0, 0})
+		b = amqp.AppendMethod(b, 1, &amqp.BasicConsume{Queue: "q", ConsumerTag: "c",
+			Arguments: amqp.Table{{Name: "x-consumer-timeout", Value: int64(90_000)}}})
+		go say(c, b)
+		var delivered, closed time.Duration
+		readFrames(c, func(frame string, after time.Duration) {
+			switch {
+			case strings.Contains(frame, "basic.deliver"):
+				delivered = after
+			case strings.Contains(frame, "channel.close"):
+				closed = after
+				if !strings.Contains(frame, "channel 1 timed out. Timeout value used: 90000 ms") {
+					t.Errorf("got %s", frame)
+				}
+				c.Close()
+			}
+		})
+		if took := closed - delivered; took < 90*time.Second || took > 90*time.Second+20*time.Millisecond {
+			t.Errorf("closed after %v, want 90 s", took)
+		}
+	})
+}

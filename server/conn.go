@@ -43,6 +43,7 @@ type conn struct {
 	asked     atomic.Pointer[error] // why the connection is to end, once somebody wants it to
 	failure   atomic.Pointer[error] // why the socket was cut
 	listening atomic.Bool           // the reader waits for the socket and for ready
+	due       atomic.Bool           // the core is to look at the clock
 	heartbeat atomic.Int64          // what the writer keeps to, in nanoseconds; 0 for none
 
 	// Of the reader.
@@ -70,6 +71,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	o := s.opts.Connection
 	o.Ready = c.resume
 	o.Stop = c.ask
+	o.Attend = c.attend
 	o.Fail = c.fail
 	peer := connection.Peer{Name: name, Loopback: isLoopback(remote), Remote: addrPort(remote), Local: addrPort(nc.LocalAddr())}
 	c.core = connection.New(time.Now(), s.b, c.out, peer, o)
@@ -138,6 +140,15 @@ func (c *conn) ask(reason error) {
 	}
 }
 
+// attend has the core look at the clock soon. It may be called from any goroutine.
+func (c *conn) attend() {
+	c.due.Store(true)
+	// The reader sets its deadline and then looks whether there is something due.
+	if err := c.nc.SetReadDeadline(passed); err != nil {
+		c.cut()
+	}
+}
+
 // fail cuts the connection because the disk failed under it.
 func (c *conn) fail(err error) {
 	err = fmt.Errorf("the store failed: %w", err)
@@ -184,6 +195,10 @@ func (c *conn) read() (err error) {
 		now := time.Now()
 		if err := c.tick(now); err != nil {
 			return err
+		}
+		if c.due.Swap(false) {
+			c.deadline = passed // to be set anew
+			continue
 		}
 		if reason := c.asked.Load(); reason != nil && !c.told {
 			if err := c.shutdown(*reason); err != nil {
