@@ -72,6 +72,9 @@ func (c *call) describeExchange(v *broker.VHost, x *exchange.Exchange) object {
 	if applied.Operator != nil {
 		o["operator_policy"] = applied.Operator.Name
 	}
+	if q := v.Delayed(s.Name); q != nil {
+		o["messages_delayed"], _ = q.Counts() // EX-55
+	}
 	if c.r.URL.Query().Get("disable_stats") != "true" {
 		o["message_stats"] = c.count(object{}, x, []counter{{"publish_in", x.PublishedIn.Load()}, {"publish_out", x.PublishedOut.Load()}})
 	}

@@ -1,6 +1,7 @@
 package management_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -250,5 +251,22 @@ func TestRatesComeWithTheSecondLook(t *testing.T) {
 	// Within a second there is no rate yet; slow machines may take longer.
 	if q.Stats.Publish != 10 || time.Since(began) < time.Second && q.Stats.Details.Rate != 0 {
 		t.Errorf("got %+v", q)
+	}
+}
+
+// TestExchangesTellHowManyMessagesWait (EX-55): those where messages can wait.
+func TestExchangesTellHowManyMessagesWait(t *testing.T) {
+	_, c := newClient(t)
+	c.must("PUT", "/exchanges/%2F/x", `{"type":"x-delayed-message","arguments":{"x-delayed-type":"direct"}}`)
+	c.must("POST", "/exchanges/%2F/x/publish",
+		`{"properties":{"headers":{"x-delay":60000}},"routing_key":"k","payload":"","payload_encoding":"string"}`)
+	for name, want := range map[string]string{"x": "1", "amq.direct": ""} {
+		var x struct {
+			Delayed json.Number `json:"messages_delayed"`
+		}
+		c.get("/exchanges/%2F/"+name, &x)
+		if x.Delayed.String() != want {
+			t.Errorf("%s: got messages_delayed %q, want %q", name, x.Delayed, want)
+		}
 	}
 }
