@@ -22,6 +22,8 @@ type transactor struct {
 	held []delivery // delivered and not acknowledged
 }
 
+var errNobodySent = errors.New("a message nobody sent")
+
 // transactions is the writer of what transactors publish.
 const transactions = producers
 
@@ -37,7 +39,7 @@ func (x *transactor) begin() error {
 			default:
 			}
 			if err := x.once(); err != nil {
-				if !errors.Is(err, amqp.ErrClosed) && !errors.As(err, new(*amqp.Error)) {
+				if errors.Is(err, errNobodySent) {
 					x.crew.fail(err)
 				}
 				x.received.Lost()
@@ -62,7 +64,7 @@ func (x *transactor) once() error {
 		}
 		id, err := parseID(d.MessageId)
 		if err != nil {
-			return fmt.Errorf("a message nobody sent, from %s: %+v: %w", w.queue(queueTx), d, err)
+			return fmt.Errorf("%w, from %s: %+v: %w", errNobodySent, w.queue(queueTx), d, err)
 		}
 		x.received.Delivered(w.numbers[queueTx], id, digest(published(d)), d.Redelivered)
 		x.held = append(x.held, delivery{d.DeliveryTag, id})
