@@ -13,6 +13,9 @@ import (
 
 var planted = flag.Bool("sim.planted", false, "build the broker with one bug at a time and see that the simulation finds it")
 
+// shareFlag is which of the broken rules TestBrokenRulesAreNoticed takes: all of them take minutes.
+var shareFlag = flag.String("sim.share", "0/1", "with 1/3, the second third of the broken rules")
+
 // bug is a mistake somebody could make: in file, old reads new instead.
 type bug struct {
 	name, file, old, new string

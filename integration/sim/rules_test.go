@@ -311,8 +311,16 @@ func TestBrokenRulesAreNoticed(t *testing.T) {
 	if !*planted {
 		t.Skip("builds a package's tests once for each bug; ask for it with -sim.planted")
 	}
+	var share, of int
+	if n, err := fmt.Sscanf(*shareFlag, "%d/%d", &share, &of); n != 2 || err != nil || of < 1 || share < 0 || share >= of {
+		t.Fatalf("-sim.share %s", *shareFlag)
+	}
+	at := 0
 	for _, r := range storeRules {
 		for _, b := range r.broken {
+			if at++; at%of != share {
+				continue
+			}
 			if b.dir == "" && slices.ContainsFunc(bugs, func(o bug) bool { return o.name == b.name }) {
 				continue
 			}
