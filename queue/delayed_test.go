@@ -331,11 +331,7 @@ func (m *delayedModel) restart() {
 }
 
 func (m *delayedModel) run(steps int) {
-	ops := []struct {
-		name   string
-		weight int
-		do     func()
-	}{
+	ops := modelOps{
 		{"delay", 30, m.delay},
 		{"wait", 5, m.wait},
 		{"collect", 20, m.collect},
@@ -346,19 +342,8 @@ func (m *delayedModel) run(steps int) {
 		{"purge", 1, m.purge},
 		{"restart", 2, m.restart},
 	}
-	total := 0
-	for _, o := range ops {
-		total += o.weight
-	}
 	for m.step = range steps {
-		n := m.rng.Intn(total)
-		for _, o := range ops {
-			if n -= o.weight; n < 0 {
-				m.op = o.name
-				o.do()
-				break
-			}
-		}
+		ops.one(m.rng, &m.op)
 		m.carryOut()
 		if ready, _ := m.q.Counts(); ready != m.pending() {
 			m.fail("%d are pending, want %d", ready, m.pending())

@@ -106,10 +106,9 @@ func (q *Queue) dropped(lv *level, e *entry, out *Effects) {
 }
 
 // Delete ends the queue and returns how many messages went with it that were ready or waited
-// to be; nothing is
-// dead-lettered. Its consumers are left in out.Cancelled. Afterwards
-// publishes are accepted and dropped, and settlements ignored. It is refused with 406
-// when a condition does not hold.
+// to be; nothing is dead-lettered. Its consumers are left in out.Cancelled.
+// Afterwards publishes are accepted and dropped, and settlements ignored. It is refused with
+// 406 when a condition does not hold.
 func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

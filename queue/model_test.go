@@ -260,11 +260,7 @@ func (m *model) taken(d Delivery) *modelMessage {
 }
 
 func (m *model) run(steps int) {
-	ops := []struct {
-		name   string
-		weight int
-		do     func()
-	}{
+	ops := modelOps{
 		{"publish", 30, m.publish},
 		{"consume", 3, m.consume},
 		{"cancel", 2, m.cancel},
@@ -281,21 +277,33 @@ func (m *model) run(steps int) {
 		{"spill", 8, m.spill},
 		{"restart", 1, m.restart},
 	}
+	for m.step = range steps {
+		ops.one(m.rng, &m.op)
+		m.carryOut()
+		m.verify()
+	}
+}
+
+// modelOps are what may happen next in a model, by how often.
+type modelOps []struct {
+	name   string
+	weight int
+	do     func()
+}
+
+// one does one of them, and says before which.
+func (ops modelOps) one(rng *rand.Rand, op *string) {
 	total := 0
 	for _, o := range ops {
 		total += o.weight
 	}
-	for m.step = range steps {
-		n := m.rng.Intn(total)
-		for _, o := range ops {
-			if n -= o.weight; n < 0 {
-				m.op = o.name
-				o.do()
-				break
-			}
+	n := rng.Intn(total)
+	for _, o := range ops {
+		if n -= o.weight; n < 0 {
+			*op = o.name
+			o.do()
+			return
 		}
-		m.carryOut()
-		m.verify()
 	}
 }
 

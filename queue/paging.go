@@ -84,13 +84,9 @@ func (lv *level) split(keep int64) {
 	}
 	at, bytes, ram := r.start, int64(0), int64(0)
 	for at < len(r.blocks) && bytes < keep {
-		b := r.blocks[at]
-		for i := b.lo; i < b.hi; i++ {
-			if b.entries[i].msg != nil {
-				bytes += int64(b.entries[i].size)
-				ram += int64(b.entries[i].msg.Size())
-			}
-		}
+		blockBytes, blockRAM := r.blocks[at].weight()
+		bytes += blockBytes
+		ram += blockRAM
 		at++
 	}
 	lv.back = ready{left: lv.back.left}
@@ -248,13 +244,10 @@ func (lv *level) skipUnlessSettled(seq uint64) {
 // dropBlock takes the block at place i, the first or the last in use, out of the list.
 func (r *ready) dropBlock(i int) {
 	b := r.blocks[i]
-	for j := b.lo; j < b.hi; j++ {
-		if b.entries[j].msg != nil {
-			r.live--
-			r.bytes -= int64(b.entries[j].size)
-			r.ram -= int64(b.entries[j].msg.Size())
-		}
-	}
+	bytes, ram := b.weight()
+	r.live -= b.live
+	r.bytes -= bytes
+	r.ram -= ram
 	if b.counted {
 		r.emptied--
 	}

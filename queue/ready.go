@@ -179,6 +179,17 @@ func (r *ready) push(e entry) {
 // in it is on disk.
 func (b *block) full() bool { return b.hi == blockEntries || b.spill != spillNone }
 
+// weight is what is alive in a block: bytes of the bodies, and of the messages in memory.
+func (b *block) weight() (bytes, ram int64) {
+	for i := b.lo; i < b.hi; i++ {
+		if e := &b.entries[i]; e.msg != nil {
+			bytes += int64(e.size)
+			ram += int64(e.msg.Size())
+		}
+	}
+	return bytes, ram
+}
+
 func (r *ready) newBlock() *block {
 	b := r.spare
 	if b == nil {

@@ -44,7 +44,8 @@ func (q *Queue) spill(want, keep int64, out *Effects) {
 			kept := front.bytes
 			for at := len(front.blocks) - 1; at >= front.start && s.bytes < want; at-- {
 				b := front.blocks[at]
-				if kept -= b.bytes(); kept < keep {
+				bytes, _ := b.weight()
+				if kept -= bytes; kept < keep {
 					break
 				}
 				q.copyBlock(lv, b, &s)
@@ -57,16 +58,6 @@ func (q *Queue) spill(want, keep int64, out *Effects) {
 			return
 		}
 	}
-}
-
-// bytes are those of the bodies in a block.
-func (b *block) bytes() (n int64) {
-	for i := b.lo; i < b.hi; i++ {
-		if b.entries[i].msg != nil {
-			n += int64(b.entries[i].size)
-		}
-	}
-	return n
 }
 
 // copyBlock adds a copy of what is in a block and never stored, unless there is one.
