@@ -75,7 +75,8 @@ type backend interface {
 
 // write makes one group durable, in as many transactions as it takes: declarations
 // first (S-3), then the messages with the settlements that came with them, and the records
-// of deleted queues whose letters are among them (S-9), then other acknowledgement state, then what is no longer needed.
+// of deleted queues whose letters are among them (S-9), then other acknowledgement state,
+// then what is no longer needed.
 func (d *disk) write(g *group) error {
 	defer d.tx.reset()
 	defer d.encoder.forget()

@@ -296,24 +296,17 @@ func (f *fields) texts(tag uint64) []string {
 	return all
 }
 
-func (f *fields) number(tag uint64) uint64 {
-	v, ok := f.find(tag)
-	if !ok {
-		return 0
-	}
-	n, used := binary.Uvarint(v)
-	if used <= 0 {
-		f.err = damaged("a number cannot be read")
-	}
-	return n
-}
+func (f *fields) number(tag uint64) uint64 { return integer(f, tag, binary.Uvarint) }
 
-func (f *fields) signed(tag uint64) int64 {
+func (f *fields) signed(tag uint64) int64 { return integer(f, tag, binary.Varint) }
+
+// integer is 0 when there is no such field.
+func integer[T uint64 | int64](f *fields, tag uint64, decode func([]byte) (T, int)) T {
 	v, ok := f.find(tag)
 	if !ok {
 		return 0
 	}
-	n, used := binary.Varint(v)
+	n, used := decode(v)
 	if used <= 0 {
 		f.err = damaged("a number cannot be read")
 	}
