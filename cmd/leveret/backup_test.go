@@ -30,20 +30,7 @@ func startPublisher(t *testing.T, url string) *publisher {
 	t.Helper()
 	p := &publisher{stop: make(chan struct{})}
 	p.more = sync.NewCond(&p.mu)
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
+	conn, ch := confirming(t, url)
 	p.ended.Go(func() {
 		for n := 0; ; n++ {
 			select {

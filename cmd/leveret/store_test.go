@@ -86,21 +86,8 @@ func TestEncryptedStoreNeedsItsKeyFile(t *testing.T) {
 // publishConfirmed publishes 50 messages of 10 kB and waits for their confirms.
 func publishConfirmed(t *testing.T, url string) {
 	t.Helper()
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn, ch := confirming(t, url)
 	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
 	for range 50 {
 		c, err := ch.PublishWithDeferredConfirm("", "q", false, false,
 			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(strings.Repeat("x", 10_000))})
@@ -111,4 +98,24 @@ func publishConfirmed(t *testing.T, url string) {
 			t.Fatalf("confirmed: %v, %v", ok, err)
 		}
 	}
+}
+
+// confirming is a channel in confirm mode, with a durable queue q to publish to.
+func confirming(t *testing.T, url string) (*amqp.Connection, *amqp.Channel) {
+	t.Helper()
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	return conn, ch
 }
