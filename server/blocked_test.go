@@ -185,6 +185,7 @@ func TestClientThatLeavesWhileBlocked(t *testing.T) {
 		if h.at("connection.close-ok") != 0 {
 			t.Errorf("got %q, want close-ok at once", h.what)
 		}
+		synctest.Wait() // so that nothing is being written to it
 		check(t, rude.Close())
 		synctest.Wait()
 		if !strings.Contains(log.String(), "client closed the socket") || len(s.b.Sessions()) != 0 {
