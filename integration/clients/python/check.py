@@ -24,13 +24,14 @@ def connect():
     return pika.BlockingConnection(pika.URLParameters(URL))
 
 
-def name(what):
+def name(what, *endings):
     """Make a name for a queue or an exchange that no other run has.
 
-    What is declared under it is deleted when the program ends, however it ends.
+    What is declared under it, or under it with one of the endings, is deleted when the program
+    ends, however it ends.
     """
     unique = f"clients.python.{what}.{uuid.uuid4()}"
-    _names.append(unique)
+    _names.extend([unique] + [unique + each for each in endings])
     return unique
 
 
