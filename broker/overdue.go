@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/leveretmq/leveret/queue"
@@ -37,7 +38,11 @@ func (b *Broker) ExtendConsumer(now time.Time, vhost, channel, consumer string, 
 			return nil
 		}
 	}
-	return refuse(NotFound, "Not Found")
+	what := fmt.Sprintf("consumer '%s'", consumer)
+	if tag != 0 {
+		what = fmt.Sprintf("delivery %d of consumer '%s'", tag, consumer)
+	}
+	return refuse(NotFound, "no acknowledgement with a timeout is awaited of %s on channel '%s' in vhost '%s'", what, channel, vhost)
 }
 
 // watched are the channels in it.

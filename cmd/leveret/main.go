@@ -63,6 +63,7 @@ func command() *cobra.Command {
 		exchangesCommand(),
 		bindingsCommand(),
 		connectionsCommand(),
+		consumersCommand(),
 		definitionsCommand(),
 		versionCommand(),
 	)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/management"
 )
 
 func queuesCommand() *cobra.Command {
@@ -106,5 +109,32 @@ func connectionsCommand() *cobra.Command {
 	return group("connections", "Look after connections",
 		listVerb("connections", "connections", columns("name", "user", "vhost", "state", "channels", "client:client_properties.product", "called:user_provided_name"), false),
 		cut,
+	)
+}
+
+func consumersCommand() *cobra.Command {
+	extend := inVHost(verb("extend CHANNEL TAG", "Give a consumer its whole acknowledgement timeout again", cobra.ExactArgs(2),
+		func(r *remote, cmd *cobra.Command, args []string) error {
+			delivery, err := cmd.Flags().GetUint64("delivery")
+			if err != nil {
+				return err
+			}
+			body := map[string]uint64{"delivery_tag": delivery}
+			err = r.change(http.MethodPost, path("consumers", vhostOf(cmd), args[0], args[1], "extend"), body)
+			var no *management.Refusal
+			switch {
+			case errors.As(err, &no) && no.Word == "not_found": // it says what is not there
+				return errors.New(no.Reason)
+			case err != nil:
+				return within(err, cmd, "channel", args[0])
+			}
+			return r.done("consumer %s on channel %s in vhost %s extended", args[1], args[0], vhostOf(cmd))
+		}))
+	extend.Long = "Give a consumer its whole acknowledgement timeout again, for all that is out with it.\n" +
+		"CHANNEL and TAG are as \"leveret consumers list\" shows them."
+	extend.Flags().Uint64("delivery", 0, "the tag of one delivery, for which alone it counts")
+	return group("consumers", "Look after consumers",
+		listVerb("consumers", "consumers", columns("vhost:queue.vhost", "queue:queue.name", "channel:channel_details.name", "tag:consumer_tag", "ack:ack_required", "prefetch:prefetch_count", "active"), true),
+		extend,
 	)
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // TestVerbsReachARunningBroker: what one verb sets, another one lists, and takes away again.
@@ -71,6 +74,47 @@ func TestVerbsReachARunningBroker(t *testing.T) {
 	nowhere := t.TempDir()
 	s.dir = nowhere
 	refused("no broker answers at "+filepath.Join(nowhere, "leveret.sock")+": is it running, and with this --data-dir?", "users", "list")
+}
+
+// TestConsumersAreListedAndExtended (CTO-2): the channel is named as the list shows it.
+func TestConsumersAreListedAndExtended(t *testing.T) {
+	s := startServing(t, filepath.Join(t.TempDir(), "data"), "Server startup complete")
+	conn, err := amqp.Dial("amqp://guest:guest@" + s.address() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare("work", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := ch.Consume("work", "ann", false, false, false, false, amqp.Table{"x-consumer-timeout": 3_600_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(wantCode int, want string, args ...string) {
+		t.Helper()
+		out, complaint, code := runProgram(t, append(args, "--data-dir", s.dir)...)
+		if got := strings.TrimSpace(out + complaint); code != wantCode || got != want {
+			t.Errorf("%q: got %d %q, want %d %q", args, code, got, wantCode, want)
+		}
+	}
+	channel := fmt.Sprintf("%v -> %v (1)", conn.LocalAddr(), conn.RemoteAddr())
+	pad := strings.Repeat(" ", len(channel)-len("channel"))
+	f(0, "QUEUE  CHANNEL"+pad+"  TAG  ACK   PREFETCH  ACTIVE\nwork   "+channel+"  ann  true  0         true", "consumers", "list", "--vhost", "/")
+	f(1, "leveret: no acknowledgement with a timeout is awaited of consumer 'ann' on channel '"+channel+"' in vhost '/'", "consumers", "extend", channel, "ann")
+	if err := ch.PublishWithContext(t.Context(), "", "work", false, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	<-deliveries
+	f(0, "consumer ann on channel "+channel+" in vhost / extended", "consumers", "extend", channel, "ann")
+	f(0, "consumer ann on channel "+channel+" in vhost / extended", "consumers", "extend", channel, "ann", "--delivery", "1")
+	f(1, "leveret: no acknowledgement with a timeout is awaited of delivery 2 of consumer 'ann' on channel '"+channel+"' in vhost '/'",
+		"consumers", "extend", channel, "ann", "--delivery", "2")
+	f(1, "leveret: there is no channel nobody in vhost /", "consumers", "extend", "nobody", "ann")
 }
 
 // TestPasswordIsReadFromStandardInput, and only its first line.

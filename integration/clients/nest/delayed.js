@@ -75,7 +75,7 @@ run(async () => {
   await channel.bindQueue(failed, failed, '');
   const setAside = await Inbox.consume(channel, failed, { noAck: true });
 
-  const app = await NestFactory.createApplicationContext(App, { logger: false });
+  const app = await NestFactory.createApplicationContext(App, { logger: false, abortOnError: false });
   const connection = app.get(AmqpConnection);
   const done = new Promise((resolve) => (Worker.done = resolve));
 

@@ -63,6 +63,7 @@ async function serve(controller, options, forClient = options) {
   Module({ controllers: [controller] })(Service);
   const service = await NestFactory.createMicroservice(Service, {
     logger: false, // or it tells of the connection that is cut below
+    abortOnError: false,
     transport: Transport.RMQ,
     options: { urls: [url], noAck: false, ...options },
   });
