@@ -19,14 +19,23 @@ import (
 	"github.com/leveretmq/leveret/node"
 )
 
-// Server is a broker that belongs to a test.
+// Server is a broker that belongs to a test, or to all of a package.
 type Server struct {
-	t      testing.TB
+	t      host
 	config config.Config
 	log    zerolog.Logger
 
 	mu   sync.Mutex // guards the fields below
 	node *node.Node // nil while it does not run
+}
+
+// host is what a broker needs of the test that it belongs to.
+type host interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	TempDir() string
 }
 
 // Option is something about the broker that is not as usual.
@@ -76,11 +85,22 @@ func WithLogger(log zerolog.Logger) Option {
 // that cannot start fails the test.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	s := &Server{
-		t:      t,
-		config: config.Default(),
-		log:    zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
-	}
+	s := run(t, warnings(zerolog.ConsoleTestWriter(t)), opts)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// warnings is a log for people that has only what may be wrong.
+func warnings(to func(*zerolog.ConsoleWriter)) zerolog.Logger {
+	return zerolog.New(zerolog.NewConsoleWriter(to, func(w *zerolog.ConsoleWriter) {
+		w.NoColor, w.PartsExclude = true, []string{zerolog.TimestampFieldName}
+	})).Level(zerolog.WarnLevel)
+}
+
+// run makes a broker of the options and starts it.
+func run(t host, log zerolog.Logger, opts []Option) *Server {
+	t.Helper()
+	s := &Server{t: t, config: config.Default(), log: log}
 	s.config.NodeName = "leveret@brokertest"
 	s.config.DataDir = t.TempDir()
 	s.config.Listen = []string{"127.0.0.1:0"}
@@ -99,7 +119,6 @@ func Start(t testing.TB, opts ...Option) *Server {
 	if err := s.start(); err != nil {
 		t.Fatalf("brokertest: the broker did not start: %v", err)
 	}
-	t.Cleanup(s.Close)
 	return s
 }
 
@@ -175,14 +194,23 @@ func (s *Server) ManagementURL() string {
 // is on disk and at the same address. Connections are closed with 320.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.Close()
+	s.stop()
 	if err := s.start(); err != nil {
 		s.t.Fatalf("brokertest: the broker did not start again: %v", err)
 	}
 }
 
-// Close stops the broker in good order. It need not be called, and may be called again.
+// Close stops the broker in good order. For one of Start it need not be called, and it may be
+// called again.
 func (s *Server) Close() {
+	s.t.Helper()
+	s.stop()
+	if p, ok := s.t.(*program); ok {
+		p.removeDirs()
+	}
+}
+
+func (s *Server) stop() {
 	s.t.Helper()
 	s.mu.Lock()
 	n := s.node

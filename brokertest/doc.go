@@ -13,5 +13,14 @@
 // they survive the restart of a server. InMemory leaves out the disk, and with it what
 // survives.
 //
+// A broker that all tests of a package share is started with New, in TestMain:
+//
+//	func TestMain(m *testing.M) {
+//		shared = brokertest.New()
+//		code := m.Run()
+//		shared.Close()
+//		os.Exit(code)
+//	}
+//
 // The broker's warnings are in the output of the test that fails.
 package brokertest
