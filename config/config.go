@@ -41,7 +41,8 @@ type Config struct {
 	LoopbackUsers []string `key:"loopback_users" empty:"none"`
 
 	// How long a shutdown waits for clients to answer connection.close before it cuts them off.
-	// A plain number is milliseconds.
+	// Some never do, those that only publish among them; and containers are killed after 10 s. A
+	// plain number is milliseconds.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" bare:"ms" min:"0s" max:"10m"`
 
 	// The free space on the disk of the data directory below which publishers are stopped, until
@@ -182,7 +183,7 @@ func Default() Config {
 		DefaultPass:      "guest",
 		DefaultVHost:     "/",
 		LoopbackUsers:    []string{"guest"},
-		ShutdownTimeout:  10 * time.Second,
+		ShutdownTimeout:  3 * time.Second,
 		AMQP: AMQP{
 			FrameMax:               128 * KiB,
 			ChannelMax:             2047,

@@ -39,7 +39,7 @@ type Options struct {
 	// HighWater is how many bytes may wait for a client to read them before its consumers are
 	// given no more; connection.HighWater when 0.
 	HighWater int
-	// CloseWait is how long Shutdown waits for clients to answer; 10 s when 0.
+	// CloseWait is how long Shutdown waits for clients to answer; 3 s when 0.
 	CloseWait time.Duration
 }
 
@@ -69,7 +69,7 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 		o.WriteTimeout = 30 * time.Second
 	}
 	if o.CloseWait == 0 {
-		o.CloseWait = 10 * time.Second
+		o.CloseWait = 3 * time.Second
 	}
 	if o.Connection.Replies == nil {
 		o.Connection.Replies = new(connection.ReplyConsumers)
