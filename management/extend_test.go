@@ -69,10 +69,10 @@ func channelOf(c *client, tag string) string {
 
 // TestAcknowledgementTimeoutIsExtended, from when it is asked for (CTO-2).
 func TestAcknowledgementTimeoutIsExtended(t *testing.T) {
-	const timeout = 600 * time.Millisecond
+	const timeout = 3 * time.Second
 	s, c := newClient(t)
 	long := work(t, s, c, "guest:guest", "long", timeout)
-	clock := work(t, s, c, "guest:guest", "clock", timeout/6)
+	clock := work(t, s, c, "guest:guest", "clock", timeout/30)
 	if tag := <-clock.cancelled; tag != "clock" {
 		t.Fatalf("got %s cancelled, want the one whose time is short", tag)
 	}
