@@ -45,8 +45,9 @@ var rooms = []room{
 	{name: "amqp/internal/...", standardOnly: true},
 	{name: "message", may: []string{"amqp"}, decides: true},
 	{name: "binding", may: []string{"amqp"}, decides: true},
-	{name: "policy", may: []string{"amqp"}, decides: true},
-	{name: "auth", may: []string{"amqp"}, decides: true},
+	{name: "pattern", decides: true},
+	{name: "policy", may: []string{"amqp", "pattern"}, decides: true},
+	{name: "auth", may: []string{"amqp", "pattern"}, decides: true},
 	{name: "exchange", may: []string{"amqp", "message", "binding"}, decides: true},
 	{name: "queue", may: []string{"amqp", "message"}, decides: true},
 	{name: "topology", may: []string{"amqp", "binding", "exchange", "queue", "policy", "auth"}, decides: true},
@@ -71,6 +72,7 @@ var rooms = []room{
 var owned = map[string]string{
 	"github.com/dgraph-io/badger": "persistence",
 	"github.com/spf13/viper":      "config",
+	"github.com/dlclark/regexp2":  "pattern",
 }
 
 // outside are the packages through which a deciding package would reach the world.

@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 )
@@ -19,6 +20,28 @@ func TestAFrameIsReadOnlyWhenItIsWhole(t *testing.T) {
 	if got, want := f.String(), "ch=7 basic.ack{delivery_tag=9 multiple=true}"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// W-9: type, channel, size, payload and the end, in octets.
+func TestAFrameIsWrittenAsTheProtocolHasIt(t *testing.T) {
+	f := func(fr Frame, want ...byte) {
+		t.Helper()
+		got := AppendFrame([]byte("before"), fr)
+		if string(got) != "before"+string(want) {
+			t.Errorf("got %x, want %x after what was there", got, want)
+		}
+		back, n, err := ParseFrame(want, 0)
+		if err != nil || n != len(want) || back.Type != fr.Type || back.Channel != fr.Channel || !bytes.Equal(back.Payload, fr.Payload) {
+			t.Errorf("got %+v, %d, %v, want what was written", back, n, err)
+		}
+	}
+	f(Frame{Type: FrameMethod, Channel: 0x0102, Payload: []byte{0, 20, 0, 11, 0}}, 1, 1, 2, 0, 0, 0, 5, 0, 20, 0, 11, 0, 0xCE)
+	header := []byte{0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0}
+	f(Frame{Type: FrameHeader, Channel: 0xFFFE, Payload: header}, append(append([]byte{2, 0xFF, 0xFE, 0, 0, 0, 14}, header...), 0xCE)...)
+	f(Frame{Type: FrameBody, Channel: 1, Payload: []byte{0xCE}}, 3, 0, 1, 0, 0, 0, 1, 0xCE, 0xCE)
+	f(Frame{Type: FrameHeartbeat}, 8, 0, 0, 0, 0, 0, 0, 0xCE)
+	long := make([]byte, 0x012345)
+	f(Frame{Type: FrameBody, Channel: 1, Payload: long}, append(append([]byte{3, 0, 1, 0, 1, 0x23, 0x45}, long...), 0xCE)...)
 }
 
 // W-10 to W-13.

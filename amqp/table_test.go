@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -346,4 +347,34 @@ func TestAValueOfNoFieldTypeIsABug(t *testing.T) {
 		}
 	}()
 	AppendTable(nil, Table{{"a", 1}})
+}
+
+// W-52: the length is in octets, of everything after it, and no more than there are.
+func TestATablesLengthIsInOctets(t *testing.T) {
+	inner := Table{{Name: "ü", Value: "日"}, {Name: "n", Value: int64(1)}}
+	const octets = (1 + 2 + 1 + 4 + 3) + (1 + 1 + 1 + 8)
+	args := Table{{Name: "t", Value: inner}}
+	declare := AppendMethod(nil, 1, &QueueDeclare{Queue: "q", Arguments: args})
+	payload := declare[7 : len(declare)-1]
+	// class, method, ticket, queue, bits; then the length of the table, its name and tag, and
+	// the length of the table in it.
+	at := 2 + 2 + 2 + 2 + 1
+	if got := binary.BigEndian.Uint32(payload[at:]); got != 1+1+1+4+octets {
+		t.Errorf("got a length of %d, want %d", got, 1+1+1+4+octets)
+	}
+	within := at + 4 + 3
+	if got := binary.BigEndian.Uint32(payload[within:]); got != octets {
+		t.Errorf("got a length of %d within, want %d", got, octets)
+	}
+	var m QueueDeclare
+	if err := m.Decode(payload[4:]); err != nil || !m.Arguments.Equal(args) {
+		t.Errorf("got %v, %v, want it back", m.Arguments, err)
+	}
+	for _, wrong := range []struct{ at, by int }{{at, 1}, {at, -1}, {within, 1}, {within, -1}, {at, 1 << 30}, {within, 1 << 30}} {
+		b := bytes.Clone(payload)
+		binary.BigEndian.PutUint32(b[wrong.at:], binary.BigEndian.Uint32(b[wrong.at:])+uint32(wrong.by))
+		if err := m.Decode(b[4:]); err == nil {
+			t.Errorf("a length that is off by %d at %d was taken", wrong.by, wrong.at)
+		}
+	}
 }

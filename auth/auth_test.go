@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/base64"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -141,6 +142,9 @@ func TestPermissionsAreNotAnchoredAndEmptyMatchesNothing(t *testing.T) {
 	f("^.*$", "q", true)
 	f("^(amq\\.gen.*|amq\\.default)$", "amq.default", true)
 	f("^(amq\\.gen.*|amq\\.default)$", "amq.direct", false)
+	f(`^(?!amq\.)`, "q", true)
+	f(`^(?!amq\.)`, "amq.gen-1", false)
+	f(`^(?!x)(.*.*.*.*.*.*)*=$`, strings.Repeat("a", 255), false) // which takes too long to find out
 }
 
 func TestInvalidPermissionNamesItself(t *testing.T) {
@@ -171,6 +175,8 @@ func TestTopicPermissionsNameTheUserInTheirExpressions(t *testing.T) {
 	f(p, Read, "/v", true)
 	f(p, Read, "/v.x", false)
 	f(p, Configure, "a.b.c", false)
+	f(TopicPermission{User: "a.b", Write: `^(?!{username}\.)`}, Write, "a.b.c", false)
+	f(TopicPermission{User: "a.b", Write: `^(?!{username}\.)`}, Write, "axb.c", true)
 	f(TopicPermission{Write: "^x{client_id}$"}, Write, "x{client_id}", true)
 	f(TopicPermission{}, Write, "", false)
 	f(TopicPermission{}, Read, "a", false)

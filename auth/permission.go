@@ -2,7 +2,8 @@ package auth
 
 import (
 	"fmt"
-	"regexp"
+
+	"github.com/leveretmq/leveret/pattern"
 )
 
 // Operation is one of the three things permissions are about (PERM-1).
@@ -19,8 +20,7 @@ func (o Operation) String() string { return [...]string{"configure", "write", "r
 
 // Permission is what a user may do in one virtual host: three regular expressions over
 // the names of queues and exchanges, not anchored; an empty one matches nothing
-// (PERM-1). The syntax is Go's, which is linear in time and lacks the look-around and
-// back-references of RabbitMQ's PCRE.
+// (PERM-1). A name that takes an expression too long is refused; see pattern.Pattern.
 type Permission struct {
 	User, VHost            string
 	Configure, Write, Read string
@@ -29,18 +29,18 @@ type Permission struct {
 // Grant is a Permission ready to be asked. It is immutable.
 type Grant struct {
 	permission Permission
-	patterns   [3]pattern // by Operation
+	names      [3]names // by Operation
 }
 
 // Compile prepares p; it fails when one of the expressions is not one.
 func (p Permission) Compile() (*Grant, error) {
 	g := &Grant{permission: p}
 	for op, text := range [...]string{Configure: p.Configure, Write: p.Write, Read: p.Read} {
-		compiled, err := compilePattern(text)
+		compiled, err := compileNames(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s permission of user %q on vhost %q: %w", Operation(op), p.User, p.VHost, err)
 		}
-		g.patterns[op] = compiled
+		g.names[op] = compiled
 	}
 	return g, nil
 }
@@ -50,27 +50,27 @@ func (g *Grant) Permission() Permission { return g.permission }
 
 // Allows reports whether op is granted on name, which is amq.default for the default
 // exchange (PERM-2).
-func (g *Grant) Allows(op Operation, name string) bool { return g.patterns[op].matches(name) }
+func (g *Grant) Allows(op Operation, name string) bool { return g.names[op].have(name) }
 
-// pattern matches everything, nothing, or what re matches. Everything and nothing are
-// what most permissions say, and need no expression to be run.
-type pattern struct {
-	re         *regexp.Regexp
-	everything bool
+// names are all there are, none, or those in which pattern is found. All and none are what
+// most permissions say, and need no expression to be run.
+type names struct {
+	pattern *pattern.Pattern
+	all     bool
 }
 
-func compilePattern(text string) (pattern, error) {
+func compileNames(text string) (names, error) {
 	switch text {
 	case "":
-		return pattern{}, nil
+		return names{}, nil
 	case ".*", "^.*", ".*$":
 		// Anchored at one end at most, they find the empty text in every name.
-		return pattern{everything: true}, nil
+		return names{all: true}, nil
 	}
-	re, err := regexp.Compile(text)
-	return pattern{re: re}, err
+	p, err := pattern.Compile(text)
+	return names{pattern: p}, err
 }
 
-func (p pattern) matches(name string) bool {
-	return p.everything || p.re != nil && p.re.MatchString(name)
+func (n names) have(name string) bool {
+	return n.all || n.pattern != nil && n.pattern.Matches(name)
 }

@@ -19,7 +19,7 @@ type TopicPermission struct {
 // TopicGrant is a TopicPermission ready to be asked. It is immutable.
 type TopicGrant struct {
 	permission  TopicPermission
-	write, read pattern
+	write, read names
 }
 
 // Compile prepares p; it fails when one of the expressions is not one.
@@ -28,9 +28,9 @@ func (p TopicPermission) Compile() (*TopicGrant, error) {
 	for _, of := range []struct {
 		op   Operation
 		text string
-		to   *pattern
+		to   *names
 	}{{Write, p.Write, &g.write}, {Read, p.Read, &g.read}} {
-		compiled, err := compilePattern(p.expand(of.text))
+		compiled, err := compileNames(p.expand(of.text))
 		if err != nil {
 			return nil, fmt.Errorf("topic %s permission of user %q on exchange %q of vhost %q: %w", of.op, p.User, p.Exchange, p.VHost, err)
 		}
@@ -54,9 +54,9 @@ func (g *TopicGrant) Permission() TopicPermission { return g.permission }
 func (g *TopicGrant) Allows(op Operation, key string) bool {
 	switch op {
 	case Write:
-		return g.write.matches(key)
+		return g.write.have(key)
 	case Read:
-		return g.read.matches(key)
+		return g.read.have(key)
 	}
 	return false
 }

@@ -61,6 +61,9 @@ func (b *Broker) Open(s Session) (*VHost, error) {
 	r := &b.sessions
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := b.checkConnections(); err != nil {
+		return nil, err
+	}
 	if err := refuse("access to vhost '"+d.VHost+"'", "connection", v.Settings().Limits, r.ofVHost[d.VHost]); err != nil {
 		return nil, err
 	}

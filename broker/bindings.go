@@ -200,6 +200,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	}
 	for _, n := range r.exchanges {
 		v.exchanges.remove(n.x.Name())
+		v.countExchange(n, -1)
 		n.history.forget()
 		n.window.forget()
 		v.b.Counters.ExchangesDeleted.Add(1)
@@ -207,6 +208,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	for _, n := range r.queues {
 		v.queues.remove(n.q.Name())
 		v.queueCount--
+		v.b.queueCount.Add(-1)
 		v.former.count(n.q)
 		v.disown(n)
 		v.b.timers.forget(n.q)

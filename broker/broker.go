@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/auth"
@@ -38,6 +39,10 @@ type Options struct {
 	ConsumerTimeout time.Duration
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
+	// Limits are of the node as a whole.
+	Limits NodeLimits
+	// NodeName is what texts call it.
+	NodeName string
 }
 
 // DefaultOptions are RabbitMQ's.
@@ -56,7 +61,10 @@ type Broker struct {
 	// Counters are read by whoever reports them.
 	Counters Counters
 
-	options  Options
+	options Options
+	// How many there are, which virtual hosts change (LIM-3).
+	queueCount, exchangeCount atomic.Int64
+
 	messages queue.Store
 	records  topology.Store
 	backlog  Backlog // the message store, nil when it does not count

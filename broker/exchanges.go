@@ -33,6 +33,9 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 	if err := checkNewExchange(&spec, permit); err != nil {
 		return nil, err
 	}
+	if err := v.b.checkExchanges(spec.Name, v.name); err != nil {
+		return nil, err
+	}
 	if err := spec.CheckArguments(); err != nil {
 		return nil, err
 	}
@@ -51,6 +54,7 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 		n.commit.Store(c)
 	}
 	v.exchanges.put(spec.Name, n)
+	v.countExchange(n, 1)
 	v.generation.Add(1)
 	v.b.Counters.ExchangesCreated.Add(1)
 	return c, nil

@@ -105,6 +105,9 @@ func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, er
 		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
 			spec.Name, v.name, limit)
 	}
+	if err := v.b.checkQueues(spec.Name); err != nil {
+		return queue.Options{}, err
+	}
 	if err := checkDeadLetterExchange(spec, permit); err != nil {
 		return queue.Options{}, err
 	}
@@ -145,6 +148,7 @@ func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *q
 	}
 	v.queues.put(spec.Name, n)
 	v.queueCount++
+	v.b.queueCount.Add(1)
 	v.generation.Add(1) // the default exchange routes to it
 	v.b.Counters.QueuesCreated.Add(1)
 	return n

@@ -120,6 +120,7 @@ func (v *VHost) putExchange(now time.Time, r topology.Exchange, p past) (*exchan
 	v.b.openWindow(n)
 	n.window.restore(now.UnixMilli(), p.windows)
 	v.exchanges.put(r.Spec.Name, n)
+	v.countExchange(n, 1)
 	return n, nil
 }
 
@@ -139,6 +140,7 @@ func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queu
 	n.applied.Store(applied)
 	v.queues.put(r.Spec.Name, n)
 	v.queueCount++
+	v.b.queueCount.Add(1)
 	return nil
 }
 

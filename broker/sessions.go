@@ -93,6 +93,7 @@ type sessions struct {
 	ever uint64
 	// How many connections, and how many of their channels, a user or a virtual host has.
 	ofUser, ofVHost, channelsOf map[string]int
+	channels                    int // of all users
 }
 
 func (r *sessions) init() {
@@ -135,8 +136,8 @@ func less(counts map[string]int, name string, n int) {
 	}
 }
 
-// OpenChannel counts a channel of user, or refuses it when the user has as many as it may
-// (ERR-31).
+// OpenChannel counts a channel of user, or refuses it when the user or the node has as many as
+// it may (ERR-31).
 func (b *Broker) OpenChannel(user string) error {
 	b.mu.RLock()
 	limits := b.users[user].Limits
@@ -144,10 +145,14 @@ func (b *Broker) OpenChannel(user string) error {
 	r := &b.sessions
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := b.checkChannels(); err != nil {
+		return err
+	}
 	if limit, reached := limits.Reached(auth.MaxChannels, r.channelsOf[user]); reached {
 		return amqp.NotAllowed("number of channels opened for user '%s' has reached the maximum allowed user limit of %d", user, limit).OnNone()
 	}
 	r.channelsOf[user]++
+	r.channels++
 	return nil
 }
 
@@ -157,6 +162,7 @@ func (b *Broker) CloseChannels(user string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	less(r.channelsOf, user, n)
+	r.channels -= n
 }
 
 // Sessions returns the connections, in the order they registered.

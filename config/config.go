@@ -103,6 +103,20 @@ type AMQP struct {
 	// The most consumers a channel may have.
 	MaxConsumersPerChannel int `key:"max_consumers_per_channel" min:"1" max:"1000000"`
 
+	// The most connections there may be; one more is refused. 0 is no limit, as it is for
+	// the next three.
+	MaxConnections int `key:"max_connections" min:"0" max:"100000000"`
+
+	// The most channels that all connections together may have open.
+	MaxChannels int `key:"max_channels" min:"0" max:"100000000"`
+
+	// The most queues that all virtual hosts together may have. Those that are there stay.
+	MaxQueues int `key:"max_queues" min:"0" max:"100000000"`
+
+	// The most exchanges that all virtual hosts together may have, with those that every
+	// virtual host begins with, and without the default ones.
+	MaxExchanges int `key:"max_exchanges" min:"0" max:"100000000"`
+
 	// The bytes waiting to be sent to a client above which its consumers are given no more;
 	// they are served again below a quarter of it. A size.
 	OutboundHighWater Size `key:"outbound_high_water" min:"64KiB" max:"1GiB"`

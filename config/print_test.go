@@ -21,7 +21,7 @@ func everything() Config {
 		DiskFreeLimit: 50e6, MemoryLimit: 3 * GiB,
 		AMQP: AMQP{
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,
-			MaxConsumersPerChannel: 2, ConsumerTimeout: time.Hour, ConsumerTimeoutAction: "channel", OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
+			MaxConsumersPerChannel: 2, MaxConnections: 3, MaxChannels: 4, MaxQueues: 5, MaxExchanges: 6, ConsumerTimeout: time.Hour, ConsumerTimeoutAction: "channel", OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
 		},
 		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, JournalMax: 20e6, Readahead: "system", Ballast: 0, EncryptionKeyFile: "/run/secrets/a key"},
 		Log:   Log{Level: "trace", Format: "json"},

@@ -124,3 +124,61 @@ func (r *rig) as(needs []need, missing int) *rigConn {
 	}
 	return r.login("u", 1)
 }
+
+// PERM-5: a change acts on the next thing that a client does, on channels that are open and
+// on others; who is deleted is put out. RabbitMQ goes on honouring what a channel remembers.
+func TestChangedPermissionActsAtOnce(t *testing.T) {
+	r := newRig(t)
+	g := r.open(1)
+	g.send(frameOf(1, &amqp.ExchangeDeclare{Exchange: "x", Type: "topic"}))
+	g.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+	g.send(frameOf(1, &amqp.QueueBind{Queue: "q", Exchange: "x", RoutingKey: "#"}))
+	write := []need{{"write", "exchange 'x' in vhost '/'"}}
+	k := r.as(write, -1)
+	publish := content(1, &amqp.BasicPublish{Exchange: "x", RoutingKey: "k"}, amqp.Properties{}, "m", 0)
+	refusal := `ch=1 channel.close{reply_code=403 reply_text="ACCESS_REFUSED - write access to exchange 'x' in vhost '/' refused for user 'u'" class_id=60 method_id=40}`
+	again := func() {
+		k.send(frameOf(1, &amqp.ChannelCloseOk{}))
+		k.send(frameOf(1, &amqp.ChannelOpen{}))
+		k.want(`ch=1 channel.open-ok{}`)
+	}
+	change := func(write string) {
+		t.Helper()
+		if _, err := r.b.PutPermission(auth.Permission{User: "u", VHost: "/", Write: write}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // so that it is remembered
+		k.send(publish)
+	}
+	k.want()
+	change("^y$")
+	k.send(publish)
+	k.want(refusal)
+	again()
+	k.send(publish)
+	k.want(refusal)
+	change("^x$")
+	again()
+	k.send(publish)
+	k.want()
+	r.b.DeletePermission("u", "/")
+	k.send(publish)
+	k.want(refusal)
+	change("^x$")
+	again()
+	k.send(publish)
+	if _, err := r.b.PutTopicPermission(auth.TopicPermission{User: "u", VHost: "/", Exchange: "x", Write: "^l$"}); err != nil {
+		t.Fatal(err)
+	}
+	k.want()
+	k.send(publish)
+	k.want(`ch=1 channel.close{reply_code=403 reply_text="ACCESS_REFUSED - write access to topic 'k' in exchange 'x' in vhost '/' refused for user 'u'" class_id=60 method_id=40}`)
+	again()
+	r.b.DeleteUser("u")
+	r.settle()
+	k.want(`ch=0 connection.close{reply_code=320 reply_text="CONNECTION_FORCED - user 'u' is deleted" class_id=0 method_id=0}`)
+	if n := r.b.VHost("/").Queues()[0].Stats().Ready; n != 5 {
+		t.Errorf("got %d messages, want the five that were allowed", n)
+	}
+}

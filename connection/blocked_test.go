@@ -56,3 +56,33 @@ func TestContentThatIsUnderWayIsTakenWhole(t *testing.T) {
 		t.Errorf("got %d messages, want both", n)
 	}
 }
+
+// C-17: alarms that are on when a client comes do not concern it until it publishes (RES-2).
+func TestWhoComesUnderAnAlarmRunsUntilItPublishes(t *testing.T) {
+	r := newRig(t)
+	r.b.SetAlarm(broker.MemoryAlarm, true)
+	k := r.accept(Options{})
+	k.send([]byte(amqp.ProtocolHeader))
+	k.send(frameOf(0, &amqp.ConnectionStartOk{ClientProperties: capabilities, Mechanism: "PLAIN", Response: "\x00guest\x00guest", Locale: "en_US"}))
+	k.send(frameOf(0, &amqp.ConnectionTuneOk{ChannelMax: 10, FrameMax: 4096}))
+	k.frames()
+	k.send(frameOf(0, &amqp.ConnectionOpen{VirtualHost: "/"}))
+	k.want(`ch=0 connection.open-ok{}`)
+	k.send(frameOf(1, &amqp.ChannelOpen{}))
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+	k.want(`ch=1 channel.open-ok{}`, `ch=1 queue.declare-ok{queue="q" message_count=0 consumer_count=0}`)
+	if r.b.Sessions()[0].Describe().Blocked {
+		t.Error("it is blocked before it has published")
+	}
+	k.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{}, "x", 0))
+	k.want(`ch=0 connection.blocked{reason="low on memory"}`)
+	if !r.b.Sessions()[0].Describe().Blocked {
+		t.Error("it is not blocked after it has published")
+	}
+	// From then on not even a declare is read.
+	k.send(frameOf(1, &amqp.QueueDeclare{Queue: "q", Passive: true}))
+	k.want()
+	r.b.SetAlarm(broker.MemoryAlarm, false)
+	r.settle()
+	k.want(`ch=0 connection.unblocked{}`, `ch=1 queue.declare-ok{queue="q" message_count=1 consumer_count=0}`)
+}

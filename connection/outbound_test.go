@@ -3,6 +3,7 @@ package connection
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -202,4 +203,43 @@ func TestRoomThatCameBackIsFlushed(t *testing.T) {
 	if k.out.size() == 0 || told == 0 {
 		t.Errorf("the writer was told %d times of %d bytes", told, k.out.size())
 	}
+}
+
+// RES-6: a consumer that reads nothing is given as much as its prefetch allows, and without
+// one as much as the outbound buffer takes. The rest stays in the queue, for others.
+func TestSlowConsumerIsGivenNoMoreThanItsBufferTakes(t *testing.T) {
+	f := func(what string, prefetch uint16, noAck bool, least, most int) {
+		t.Helper()
+		r := newRig(t)
+		p, slow := r.open(1), r.open(1)
+		p.send(frameOf(1, &amqp.QueueDeclare{Queue: "q"}))
+		slow.send(frameOf(1, &amqp.BasicQos{PrefetchCount: prefetch}))
+		slow.send(frameOf(1, &amqp.BasicConsume{Queue: "q", NoAck: noAck}))
+		slow.stopped = true
+		const n, size = 300, 10_000
+		for range n {
+			p.send(content(1, &amqp.BasicPublish{RoutingKey: "q"}, amqp.Properties{}, strings.Repeat("x", size), 0))
+		}
+		q := r.b.VHost("/").Queues()[0]
+		if out := n - int(q.Stats().Ready); out < least || out > most {
+			t.Errorf("%s: got %d messages handed out, want %d to %d", what, out, least, most)
+		}
+		if pending := r.b.Sessions()[1].Describe().Pending; pending > HighWater+size+100 {
+			t.Errorf("%s: got %d octets that wait to be sent, want no more than %d and a message", what, pending, HighWater)
+		}
+		// Others are served meanwhile.
+		p.frames()
+		p.send(frameOf(1, &amqp.BasicGet{Queue: "q", NoAck: true}))
+		if got := p.lines(); len(got) == 0 || !strings.Contains(got[0], "basic.get-ok") {
+			t.Errorf("%s: got %q, want a message", what, got)
+		}
+		slow.stopped = false
+		r.settle()
+		if noAck && q.Stats().Ready != 0 {
+			t.Errorf("%s: got %d messages left after it has read", what, q.Stats().Ready)
+		}
+	}
+	f("no prefetch", 0, false, 50, 110)
+	f("no acknowledgement", 0, true, 50, 110)
+	f("prefetch", 3, false, 3, 3)
 }

@@ -162,7 +162,7 @@ func TestWhatCannotBeDeclaredLeavesEverythingAsItWas(t *testing.T) {
 	f(`"parameters":[{"component":"vhost-limits","vhost":"good","name":"limits","value":{"max-queues":1}}],"queues":[{"name":"a","vhost":"good"},{"name":"b","vhost":"good"}]`,
 		"queue 'b' in vhost 'good': the virtual host may not have more than 1 queues")
 	f(`"permissions":[{"user":"nobody","vhost":"/","configure":"","write":"","read":""}]`, "permission of user 'nobody' in vhost '/': there is no user 'nobody'")
-	f(`"permissions":[{"user":"good","vhost":"/","configure":"(","write":"","read":""}]`, "error parsing regexp")
+	f(`"permissions":[{"user":"good","vhost":"/","configure":"(","write":"","read":""}]`, `configure permission of user "good" on vhost "/": missing closing )`)
 	f(`"topic_permissions":[{"user":"good","vhost":"/","exchange":"e","write":"[","read":""}]`, "topic permission of user 'good' for exchange 'e' in vhost '/'")
 	f(`"users":[{"name":"bad","password_hash":"x"}]`, "user 'bad': password hash")
 	f(`"users":[{"name":"bad","limits":{"max":1}}]`, `user 'bad': there is no limit "max"`)

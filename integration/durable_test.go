@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -122,5 +123,36 @@ func TestManyRestartsLoseNothing(t *testing.T) { // P1, P9
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestLoneConfirmDoesNotWaitForMore: a persistent message is confirmed though nothing follows
+// it, and not before it is safe (DUR-6, DUR-5).
+func TestLoneConfirmDoesNotWaitForMore(t *testing.T) {
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	q := c.durable("q", nil)
+	const n = 7
+	var took []time.Duration
+	for i := range n {
+		start := time.Now()
+		confirm, err := c.PublishWithDeferredConfirm("", q, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte{byte(i)}})
+		c.must(err)
+		select {
+		case <-confirm.Done():
+		case <-time.After(patience):
+			t.Fatal("a message was not confirmed")
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	if took[n/2] > 300*time.Millisecond {
+		t.Errorf("confirms took %v, want them within a few hundred milliseconds", took)
+	}
+	s.Restart()
+	state, err := connect(t, s).QueueDeclarePassive(q, true, false, false, false, nil)
+	c.must(err)
+	if state.Messages != n {
+		t.Errorf("got %d messages after a restart, want the %d that were confirmed", state.Messages, n)
 	}
 }

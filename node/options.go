@@ -12,6 +12,7 @@ import (
 
 func brokerOptions(c config.Config) broker.Options {
 	return broker.Options{
+		NodeName:        c.NodeName,
 		DefaultVHost:    c.DefaultVHost,
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
@@ -21,6 +22,12 @@ func brokerOptions(c config.Config) broker.Options {
 		Clock:           time.Now,
 
 		DelayedDefaultExchange: c.DelayedDefaultExchange,
+		Limits: broker.NodeLimits{
+			Connections: c.AMQP.MaxConnections,
+			Channels:    c.AMQP.MaxChannels,
+			Queues:      c.AMQP.MaxQueues,
+			Exchanges:   c.AMQP.MaxExchanges,
+		},
 	}
 }
 

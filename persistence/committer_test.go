@@ -87,7 +87,7 @@ func withBackend(b backend) *Store {
 	return s
 }
 
-// I1: no confirm before the commit returned.
+// I1, DUR-5: no confirm before the commit returned.
 func TestConfirmWaitsForTheCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &slowBackend{}

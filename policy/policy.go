@@ -3,12 +3,11 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/pattern"
 )
 
 // Policy is a policy or an operator policy as it was set: what is stored, listed and
@@ -17,8 +16,7 @@ type Policy struct {
 	VHost string
 	Name  string
 	// Pattern is a regular expression that finds the names it applies to. It is not
-	// anchored, and its syntax is Go's, which takes linear time and lacks the look-around,
-	// back-references and possessive quantifiers of RabbitMQ's PCRE.
+	// anchored. A name that takes it too long it does not apply to; see pattern.Pattern.
 	Pattern  string
 	ApplyTo  ApplyTo // empty stands for All
 	Priority int     // the matching policy with the highest one applies
@@ -84,7 +82,7 @@ func check(p Policy, allowed func(key) bool) (Policy, error) {
 	p.Definition = slices.Clone(p.Definition)
 	slices.SortStableFunc(p.Definition, func(a, b amqp.Field) int { return strings.Compare(a.Name, b.Name) })
 	var reasons []string
-	if _, err := compile(p.Pattern); err != nil {
+	if _, err := pattern.Compile(p.Pattern); err != nil {
 		reasons = append(reasons, "pattern should be regular expression but is invalid: "+err.Error())
 	}
 	switch p.ApplyTo {
@@ -101,16 +99,6 @@ func check(p Policy, allowed func(key) bool) (Policy, error) {
 		return p, errors.New("Validation failed\n\n" + strings.Join(reasons, "\n") + "\n")
 	}
 	return p, nil
-}
-
-// compile reads a pattern. What Go's syntax lacks is named in the error.
-func compile(pattern string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile(pattern)
-	var s *syntax.Error
-	if !errors.As(err, &s) {
-		return re, err
-	}
-	return nil, fmt.Errorf("%s: %s", s.Code, s.Expr)
 }
 
 // checkDefinition returns what is wrong with a definition: a value that its key cannot

@@ -90,7 +90,8 @@ func TestWrongPoliciesAreRefusedInRabbitMQsWords(t *testing.T) {
 	f(Policy{Pattern: "[", ApplyTo: "queues"}, "pattern should be regular expression but is invalid: missing closing ]: [\nno policy provided")
 }
 
-func TestSyntaxThatOnlyPCREHasIsNamed(t *testing.T) {
+// POL-4
+func TestPatternThatIsNoneIsNamed(t *testing.T) {
 	f := func(pattern, want string) {
 		t.Helper()
 		_, err := Check(Policy{Pattern: pattern, Definition: define("max-length", int64(1))})
@@ -98,9 +99,9 @@ func TestSyntaxThatOnlyPCREHasIsNamed(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", pattern, err, want)
 		}
 	}
-	f("^(?!amq)", "invalid or unsupported Perl syntax: (?!")
-	f("a++", "invalid nested repetition operator: ++")
-	f(`(a)\1`, `invalid escape sequence: \1`)
+	f("(?!amq", "invalid or unsupported Perl syntax: (?!")
+	f("a**", "invalid nested repetition operator: **")
+	f(`(?!a)\h`, `invalid escape sequence: \h`)
 }
 
 // POL-5

@@ -2,10 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/pattern"
 )
 
 // Set is the policies of one virtual host, or its operator policies, ready to be asked. It
@@ -15,20 +15,20 @@ type Set struct {
 }
 
 type compiled struct {
-	policy Policy
-	re     *regexp.Regexp
-	kinds  [kindCount]bool // what it applies to, if the name matches
+	policy  Policy
+	pattern *pattern.Pattern
+	kinds   [kindCount]bool // what it applies to, if the name matches
 }
 
 // With returns the set with p, which was checked, in place of the one of its name. The
 // error is Check's, about a pattern.
 func (s *Set) With(p Policy) (*Set, error) {
-	re, err := compile(p.Pattern)
+	names, err := pattern.Compile(p.Pattern)
 	if err != nil {
 		return nil, err
 	}
 	next := s.Without(p.Name)
-	c := &compiled{policy: p, re: re}
+	c := &compiled{policy: p, pattern: names}
 	for k := range Kind(kindCount) {
 		c.kinds[k] = p.ApplyTo.covers(k) && applicable(&p, k)
 	}
@@ -110,7 +110,7 @@ func (s *Set) Concerns(policy string, k Kind, name string) bool {
 }
 
 func (c *compiled) matches(k Kind, name string) bool {
-	return c.kinds[k] && c.re.MatchString(name)
+	return c.kinds[k] && c.pattern.Matches(name)
 }
 
 // Rules are the policies and the operator policies of a virtual host.

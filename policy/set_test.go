@@ -59,6 +59,26 @@ func TestTheMatchingPolicyOfHighestPriorityApplies(t *testing.T) {
 	}
 }
 
+// POL-1: patterns are RabbitMQ's. A name that takes too long to match has no policy, and
+// the next one of the policies is asked.
+func TestPatternsLookAround(t *testing.T) {
+	d := define("max-length", int64(1))
+	s := set(t,
+		Policy{Name: "ours", Pattern: `^(?!amq\.).*`, Definition: d},
+		Policy{Name: "hostile", Pattern: `^(?!x)(.*.*.*.*.*.*)*=$`, Priority: 9, Definition: d},
+	)
+	f := func(name, want string) {
+		t.Helper()
+		if got := nameOf(s.Match(ClassicQueue, name)); got != want {
+			t.Errorf("%q: got %s, want %s", name, got, want)
+		}
+	}
+	f("q", "ours")
+	f("amq.gen-1", "-")
+	f("q=", "hostile")
+	f(strings.Repeat("a", 255), "ours")
+}
+
 // POL-7
 func TestPolicyWithAKeyTheTypeCannotUsePassesItBy(t *testing.T) {
 	f := func(p Policy, exchange, classic, quorum bool) {

@@ -72,8 +72,15 @@ func (q *Queue) publish(now time.Time, p Put, out *Effects) bool {
 	return true
 }
 
-// levelOf is the priority level of a message: its priority, clamped (PRI-1).
+// levelOf is the priority level of a message: its priority, clamped (PRI-1), or on a quorum
+// queue which of the two classes it is in (PRI-5).
 func (q *Queue) levelOf(m *message.Message) *level {
+	if q.options.Type == Quorum {
+		if m.Priority > normalPriority {
+			return &q.levels[1]
+		}
+		return &q.levels[0]
+	}
 	return &q.levels[min(int(m.Priority), len(q.levels)-1)]
 }
 

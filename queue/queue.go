@@ -84,7 +84,7 @@ func New(id ID, spec Spec, o Options, store Store) *Queue {
 		store:   store,
 		durable: spec.Durable && !spec.Exclusive,
 		options: o,
-		levels:  make([]level, int(o.MaxPriority)+1),
+		levels:  make([]level, o.levels()),
 	}
 	for i := range q.levels {
 		q.levels[i].init(uint8(i))

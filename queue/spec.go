@@ -57,7 +57,7 @@ type Options struct {
 	HasDeadLetterKey     bool
 	// AtLeastOnce has dead messages kept until every target has them (DLX-14).
 	AtLeastOnce          bool
-	MaxPriority          uint8 // 0 for no priorities
+	MaxPriority          uint8 // 0 for no priorities, or for those of a quorum queue
 	SingleActiveConsumer bool
 	Deduplicate          bool // keeps out what brings a value that is in the queue (EX-56)
 	Retry                Retry
@@ -67,6 +67,19 @@ type Options struct {
 	ConsumerTimeout time.Duration
 
 	askedAtLeastOnce bool // whether or not the rest allows it
+}
+
+// normalPriority is the highest priority of the lower class of messages in a quorum queue,
+// which are those of RabbitMQ 4.0 to 4.2; what says nothing of its priority is in it (PRI-5).
+// RabbitMQ hands out one of these after two of the others, here they wait as in any queue.
+const normalPriority = 4
+
+// levels is how many priority levels a queue has.
+func (o *Options) levels() int {
+	if o.Type == Quorum {
+		return 2
+	}
+	return int(o.MaxPriority) + 1
 }
 
 // settle works out what follows from several options together.

@@ -45,7 +45,7 @@ func (h *heard) at(text string) time.Duration {
 	return -1
 }
 
-// TestBlockedPublisherStaysAlive: it gets its heartbeats, and its own are not missed (W-63).
+// TestBlockedPublisherStaysAlive: it gets its heartbeats, and its own are not missed (W-63, RES-4).
 func TestBlockedPublisherStaysAlive(t *testing.T) {
 	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
 		s.b.SetAlarm(broker.DiskAlarm, true)
@@ -211,5 +211,71 @@ func TestBlockedPublisherIsReadNoFurtherThanItsBuffer(t *testing.T) {
 			t.Errorf("got %d bytes taken and %v, want no more than fit into the buffer", n-hello, err)
 		}
 		check(t, c.Close())
+	})
+}
+
+// slowDisk lets nobody pass for as long as it takes.
+type slowDisk struct{ takes time.Duration }
+
+func (d slowDisk) WaitRoom(ctx context.Context) error {
+	select {
+	case <-time.After(d.takes):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// RES-5: without an alarm, a publisher that is too fast for the disk is not read for a while,
+// and told nothing: there is no channel.flow and no connection.blocked. Who does not publish
+// is read as ever, and heartbeats go on.
+func TestFastPublisherIsNotReadForAWhile(t *testing.T) {
+	withServer(t, func(s *Server, connect func() net.Conn, log *lockedBuffer) {
+		s.opts.Gate = slowDisk{10 * time.Second}
+		publisher, other := connect(), connect()
+		var h heard
+		done := make(chan struct{})
+		go func() {
+			readFrames(publisher, h.frame)
+			close(done)
+		}()
+		check(t, publisher.SetWriteDeadline(time.Now().Add(time.Hour)))
+		say(publisher, helloOf(2))
+		synctest.Wait()
+		wrote := make(chan time.Duration)
+		go func() {
+			start := time.Now()
+			say(publisher, amqp.AppendMethod(nil, 1, &amqp.QueueDeclare{Queue: "late"}))
+			wrote <- time.Since(start)
+		}()
+		go say(other, append(hello(0), amqp.AppendMethod(amqp.AppendMethod(nil, 1, &amqp.ChannelOpen{}), 1, &amqp.QueueDeclare{Queue: "q"})...))
+		var others heard
+		go readFrames(other, others.frame)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if at := others.at("queue.declare-ok"); at != 0 {
+			t.Errorf("the other client's declare was answered after %v, want at once", at)
+		}
+		<-wrote
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if at := h.at(`queue.declare-ok{queue="late"`); at < 10*time.Second || at > 11*time.Second {
+			t.Errorf("the publisher was answered after %v, want once the disk had room", at)
+		}
+		beats := 0
+		for i, w := range h.what {
+			if strings.Contains(w, "channel.flow") || strings.Contains(w, "connection.blocked{") {
+				t.Errorf("the publisher was told %s", w)
+			}
+			if strings.Contains(w, "HEARTBEAT") && h.when[i] <= 10*time.Second {
+				beats++
+			}
+		}
+		if beats < 9 {
+			t.Errorf("got %d heartbeats while the publisher was held back, want one each second", beats)
+		}
+		check(t, other.Close())
+		check(t, publisher.Close())
+		<-done
 	})
 }

@@ -16,11 +16,19 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-var rabbitURI = flag.String("compat.rabbitmq", "", "the URI of the RabbitMQ to compare with; without it there is no comparison")
+var (
+	rabbitURI = flag.String("compat.rabbitmq", "", "the URI of the RabbitMQ to compare with; without it that is the record in answers")
+	rabbitAPI = flag.String("compat.management", "", "the URL of its management plugin")
+	rabbitCtl = flag.String("compat.ctl", "rabbitmqctl", "the program that raises its alarms")
+	update    = flag.Bool("update", false, "write what the RabbitMQ answers into answers")
+)
 
 // slow is how long the two may take to agree. What differs and is not on the list costs
 // that much.
 const slow = 1500 * time.Millisecond
+
+// quiet is for how long nothing may come in a step that is recorded.
+const quiet = 30 * time.Millisecond
 
 // maxMessageSize is what both brokers are configured with, so that a message too large need
 // not be large (W-23).
@@ -34,32 +42,43 @@ users:
   - {name: impersonator, password: impersonator, tags: [impersonator], permissions: [{configure: ".*", write: ".*", read: ".*"}]}
 `
 
-func startLeveret(t *testing.T) string {
-	s := brokertest.Start(t, brokertest.WithTopology(users), brokertest.WithLogger(zerolog.Nop()), brokertest.WithConfig(func(c *config.Config) {
+// TestMain lets the conversations that wait do so at the same time, on a small machine too.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+func startLeveret(t *testing.T) *brokertest.Server {
+	return brokertest.Start(t, brokertest.WithTopology(users), brokertest.WithLogger(zerolog.Nop()), brokertest.WithConfig(func(c *config.Config) {
 		c.AMQP.MaxMessageSize = maxMessageSize
 	}))
-	return s.Addr()
 }
 
 func TestAnswersAreThoseOfRabbitMQ(t *testing.T) {
-	if *rabbitURI == "" {
-		t.Skip("no RabbitMQ to compare with: integration/compat/run has one")
+	s := startLeveret(t)
+	c := &comparison{leveret: s.Addr(), ours: leveretOperator(s), list: differences(t), recorded: readRecord(t), ran: make(map[string]bool)}
+	if *rabbitURI != "" {
+		u, err := url.Parse(*rabbitURI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.rabbit = u.Host
+		if u.Port() == "" {
+			c.rabbit += ":5672"
+		}
+		c.theirs = rabbitOperator(*rabbitAPI, *rabbitCtl)
 	}
-	u, err := url.Parse(*rabbitURI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := u.Host
-	if u.Port() == "" {
-		host += ":5672"
-	}
-	c := &comparison{rabbit: host, leveret: startLeveret(t), list: differences(t), ran: make(map[string]bool)}
 	all := conversations(t)
-	// The handshake ones wait for seconds until RabbitMQ hangs up, and declare nothing.
+	if *update {
+		defer func() { c.recorded.write(t, all) }()
+	}
+	// Those of the handshake and of heartbeats wait for seconds, and declare nothing.
 	t.Run("conversations", func(t *testing.T) {
 		for _, conv := range all {
 			t.Run(conv.file+"/"+conv.title, func(t *testing.T) {
-				if conv.file == "handshake" {
+				if conv.file == "handshake" || conv.file == "heartbeats" {
 					t.Parallel()
 				}
 				c.hold(t, conv)
@@ -68,7 +87,7 @@ func TestAnswersAreThoseOfRabbitMQ(t *testing.T) {
 	})
 	t.Logf("%d conversations, %d steps, %d of them differ as intended", c.conversations, c.steps, c.intended)
 	for _, d := range c.list {
-		known := d.everywhere || slices.ContainsFunc(all, func(conv conversation) bool { return conv.file+": "+conv.title == d.where })
+		known := d.everywhere || slices.ContainsFunc(all, func(conv conversation) bool { return conv.where() == d.where })
 		switch {
 		case !known:
 			t.Errorf("differences.txt:%d: there is no conversation %s", d.line, d.where)
@@ -78,25 +97,15 @@ func TestAnswersAreThoseOfRabbitMQ(t *testing.T) {
 	}
 }
 
-// TestLeveretAgreesWithItself holds conversations with two of Leveret: it shows that they can
-// be read, come to their end, and that masking hides all that varies.
-func TestLeveretAgreesWithItself(t *testing.T) {
-	c := &comparison{rabbit: startLeveret(t), leveret: startLeveret(t), list: nil, ran: make(map[string]bool)}
-	for _, conv := range conversations(t) {
-		if conv.file == "handshake" || conv.file == "connection" || conv.file == "limits" {
-			continue // these wait for seconds, or for messages to expire
-		}
-		t.Run(conv.file+"/"+conv.title, func(t *testing.T) { c.hold(t, conv) })
-	}
-}
-
 var closed = regexp.MustCompile(`(?m)^\S+ ch=0 connection\.close-ok\{\}\n?`)
 
 // comparison is the two brokers and the list of their differences.
 type comparison struct {
-	rabbit, leveret string
+	rabbit, leveret string // addresses; without a RabbitMQ it is the record that answers
+	theirs, ours    operator
 
 	mu                             sync.Mutex // guards the fields below
+	recorded                       record
 	list                           []*difference
 	ran                            map[string]bool
 	conversations, steps, intended int
@@ -104,23 +113,43 @@ type comparison struct {
 
 // hold has a conversation with both brokers, step by step.
 func (c *comparison) hold(t *testing.T, conv conversation) {
-	queues, exchanges := declared(conv)
-	rabbit, leveret := newSide("RabbitMQ", c.rabbit), newSide("Leveret", c.leveret)
-	c.sweep(t, queues, exchanges)
-	defer c.sweep(t, queues, exchanges)
-	defer rabbit.finish()
+	leveret := newSide("Leveret", c.leveret, c.ours)
+	var rabbit *side
+	var answers []answered
+	if c.rabbit != "" {
+		rabbit = newSide("RabbitMQ", c.rabbit, c.theirs)
+		defer rabbit.finish()
+	} else if answers = c.recordOf(conv); answers == nil {
+		t.Fatal("there is no record of this conversation; integration/compat/run -update makes one")
+	}
+	c.sweep(t, conv)
+	defer c.sweep(t, conv)
 	defer leveret.finish()
-	where := conv.file + ": " + conv.title
-	for _, st := range conv.steps {
-		if !c.compare(t, where, conv.file, st, rabbit, leveret) {
+	where := conv.where()
+	var said []answered
+	for i, st := range conv.steps {
+		recorded := ""
+		if answers != nil {
+			recorded = answers[i].answer
+		}
+		r, ok := c.compare(t, where, conv.file, st, rabbit, recorded, leveret)
+		if !ok {
 			return
 		}
+		said = append(said, answered{st.text, r})
 	}
-	rabbit.step, leveret.step = nil, nil
-	rabbit.leave()
+	leveret.step = nil
 	leveret.leave()
+	r := ""
+	if rabbit != nil {
+		rabbit.step = nil
+		rabbit.leave()
+		r = closed.ReplaceAllString(rabbit.answer(), "")
+	} else {
+		r = answers[len(conv.steps)].answer
+	}
 	// Who is answered depends on what a difference before has left open.
-	r, l := closed.ReplaceAllString(rabbit.answer(), ""), closed.ReplaceAllString(leveret.answer(), "")
+	l := closed.ReplaceAllString(leveret.answer(), "")
 	same, listed := c.judge(where, "end", r, l)
 	if !same && !listed {
 		t.Errorf("testdata/%s.txt: after the last step the two differ\n%s", conv.file, entry(where, "end", r, l))
@@ -129,25 +158,48 @@ func (c *comparison) hold(t *testing.T, conv conversation) {
 	defer c.mu.Unlock()
 	c.ran[where] = true
 	c.conversations++
+	c.recorded[where] = append(said, answered{"end", r})
 }
 
-func (c *comparison) compare(t *testing.T, where, file string, st step, rabbit, leveret *side) bool {
+func (c *comparison) recordOf(conv conversation) []answered {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.recorded.to(conv)
+}
+
+// compare does a step and returns what the RabbitMQ answered, which is recorded if there is
+// none.
+func (c *comparison) compare(t *testing.T, where, file string, st step, rabbit *side, recorded string, leveret *side) (answer string, ok bool) {
 	t.Helper()
-	both := []*side{leveret, rabbit}
+	both := []*side{leveret}
+	if rabbit != nil {
+		both = append(both, rabbit)
+	}
 	for _, s := range both {
 		s.step = nil
 		for i, line := range st.lines {
 			if err := s.run(line, i < len(st.lines)-1); err != nil {
 				t.Errorf("testdata/%s.txt:%d: %s: %s: %v", file, st.line, s.name, line, err)
-				return false
+				return "", false
 			}
 		}
 		s.settle()
 	}
-	deadline := time.Now().Add(slow)
+	deadline, before := time.Now().Add(slow), "?"
 	for {
-		r, l := rabbit.answer(), leveret.answer()
+		r, l := recorded, leveret.answer()
+		if rabbit != nil {
+			r = rabbit.answer()
+		}
 		same, listed := c.judge(where, st.text, r, l)
+		// Neither may have said yet what it is going to say, which is no answer to record.
+		if *update && (same || listed) && r != before {
+			before = r
+			for _, s := range both {
+				s.until(quiet, func() bool { return false })
+			}
+			continue
+		}
 		if same || listed {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -155,13 +207,15 @@ func (c *comparison) compare(t *testing.T, where, file string, st step, rabbit, 
 			if listed {
 				c.intended++
 			}
-			return true
+			return r, true
 		}
 		if time.Now().After(deadline) {
 			t.Errorf("testdata/%s.txt:%d: the two differ\n%s", file, st.line, entry(where, st.text, r, l))
-			return false
+			return r, false
 		}
-		rabbit.again(st, r, l)
+		if rabbit != nil {
+			rabbit.again(st, r, l)
+		}
 		for _, s := range both {
 			s.until(5*time.Millisecond, func() bool { return false })
 			s.barrier()
@@ -221,20 +275,36 @@ func declared(conv conversation) (queues, exchanges []string) {
 	return queues, exchanges
 }
 
-// sweep deletes on both sides what a conversation may have declared.
-func (c *comparison) sweep(t *testing.T, queues, exchanges []string) {
+// sweep takes back on both sides what a conversation may have made.
+func (c *comparison) sweep(t *testing.T, conv conversation) {
 	t.Helper()
-	if len(queues)+len(exchanges) == 0 {
-		return
-	}
-	for _, addr := range []string{c.rabbit, c.leveret} {
-		w, err := newWatch(addr)
-		if err != nil {
-			t.Fatal(err)
+	queues, exchanges := declared(conv)
+	for _, b := range []struct {
+		addr string
+		operator
+	}{{c.rabbit, c.theirs}, {c.leveret, c.ours}} {
+		if b.addr == "" {
+			continue
 		}
-		if err := w.sweep(queues, exchanges); err != nil {
-			t.Errorf("sweeping %s: %v", addr, err)
+		for _, which := range alarmed(conv) {
+			if err := b.alarm(which, false); err != nil {
+				t.Error(err)
+			}
 		}
-		w.close()
+		if len(queues)+len(exchanges) > 0 {
+			w, err := newWatch(b.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.sweep(queues, exchanges); err != nil {
+				t.Errorf("sweeping %s: %v", b.addr, err)
+			}
+			w.close()
+		}
+		for _, path := range made(conv) {
+			if _, err := b.ask("DELETE", path, ""); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -11,7 +11,8 @@ import (
 // It has connections, queues and exchanges of its own, which are gone when it ends.
 //
 //	a open 1 2                      connection a shakes hands and opens channels 1 and 2;
-//	                                user=u is another user, plain a client with no capabilities
+//	                                user=u is another user, plain a client with no capabilities,
+//	                                heartbeat=1 an interval
 //	a dial                          connection a is only connected
 //	a 1 queue.declare queue=q       a sends a method on channel 1
 //	a 1 basic.publish routing_key=q body=hi delivery_mode=2
@@ -20,6 +21,11 @@ import (
 //	a hears [1s]                    a waits for a frame, or for so long
 //	a ends                          a waits until the server has closed the connection
 //	a drops                         a closes the socket without a word
+//	a heartbeat                     a sends one
+//	a heartbeats 2                  a waits until so many have come in this step
+//	api PUT /api/policies/%2F/p {"pattern": …}
+//	                                the operator calls the HTTP API; what it makes is deleted at the end
+//	alarm memory on                 the operator raises an alarm, or lets it go
 //	try queue.declare queue=q       on a channel of its own, which is closed again
 //	wait 300ms                      time passes
 //	await q messages=1 consumers=0  until a passive declare says so
@@ -42,6 +48,9 @@ type step struct {
 	text  string
 	lines []string
 }
+
+// where is what differences.txt and the record call a conversation.
+func (c conversation) where() string { return c.file + ": " + c.title }
 
 // conversations reads testdata/*.txt.
 func conversations(t *testing.T) []conversation {

@@ -19,6 +19,7 @@ const patience = 5 * time.Second
 // side is one of the two brokers and the clients of one conversation with it.
 type side struct {
 	name, addr string
+	operator   operator
 
 	conns  map[string]*conn
 	order  []string
@@ -36,6 +37,7 @@ type conn struct {
 	ending   bool // one side has said connection.close, or hung up
 	ended    bool // the server has closed the socket
 	heard    int  // frames
+	beats    int  // heartbeats
 }
 
 // channel is what a client knows about a channel of its own.
@@ -66,8 +68,8 @@ type heard struct {
 	settled []uint64
 }
 
-func newSide(name, addr string) *side {
-	return &side{name: name, addr: addr, conns: make(map[string]*conn), events: make(chan event, 1000)}
+func newSide(name, addr string, o operator) *side {
+	return &side{name: name, addr: addr, operator: o, conns: make(map[string]*conn), events: make(chan event, 1000)}
 }
 
 func (s *side) dial(name string) (*conn, error) {
@@ -146,6 +148,7 @@ func (s *side) take(e event) {
 		k.heard++
 		return
 	case e.frame.Type == amqp.FrameHeartbeat:
+		k.beats++
 		return
 	}
 	h := heard{conn: k.name, channel: e.frame.Channel, frame: e.frame}
@@ -264,6 +267,8 @@ func (s *side) run(line string, goesOn bool) error {
 		return s.await(w[1], w[2:])
 	case "try":
 		return s.try(w[1:])
+	case "api", "alarm":
+		return s.runOperator(w)
 	}
 	if w[1] == "dial" || w[1] == "open" {
 		k, err := s.dial(w[0])
@@ -298,6 +303,18 @@ func (s *side) run(line string, goesOn bool) error {
 			s.note(heard{conn: k.name, text: "ended"})
 		}
 		return nil
+	case "heartbeat":
+		k.send(amqp.AppendFrame(nil, amqp.Frame{Type: amqp.FrameHeartbeat}))
+		return nil
+	case "heartbeats":
+		n, err := strconv.Atoi(w[2])
+		before := k.beats
+		text := w[2] + " heartbeats"
+		if !s.until(patience, func() bool { return k.beats >= before+n || k.ended }) || k.ended {
+			text = "no " + text
+		}
+		s.note(heard{conn: k.name, text: text})
+		return err
 	case "drops":
 		k.ending, k.running = true, false
 		return k.socket.Close()
@@ -470,6 +487,12 @@ func (s *side) shake(k *conn, w []string) error {
 				return err
 			}
 			o.frameMax = uint32(n)
+		case "heartbeat":
+			n, err := strconv.ParseUint(value, 10, 16)
+			if err != nil {
+				return err
+			}
+			o.heartbeat = uint16(n)
 		case "plain":
 			o.capabilities = false
 		default:
@@ -485,7 +508,7 @@ func (s *side) shake(k *conn, w []string) error {
 	b = amqp.AppendMethod(b, 0, &amqp.ConnectionStartOk{
 		ClientProperties: o.properties(), Mechanism: "PLAIN", Response: "\x00" + o.user + "\x00" + o.user, Locale: "en_US",
 	})
-	b = amqp.AppendMethod(b, 0, &amqp.ConnectionTuneOk{ChannelMax: 2047, FrameMax: o.frameMax})
+	b = amqp.AppendMethod(b, 0, &amqp.ConnectionTuneOk{ChannelMax: 2047, FrameMax: o.frameMax, Heartbeat: o.heartbeat})
 	b = amqp.AppendMethod(b, 0, &amqp.ConnectionOpen{VirtualHost: o.vhost})
 	k.send(b)
 	s.until(patience, func() bool { return k.running || k.ending })
@@ -512,6 +535,7 @@ func (s *side) shake(k *conn, w []string) error {
 type handshake struct {
 	user, vhost  string
 	frameMax     uint32
+	heartbeat    uint16
 	capabilities bool
 }
 
@@ -643,7 +667,7 @@ type watch struct {
 }
 
 func newWatch(addr string) (*watch, error) {
-	s := newSide("", addr)
+	s := newSide("", addr, operator{})
 	k, err := s.dial("watch")
 	if err != nil {
 		return nil, err

@@ -22,7 +22,8 @@ const (
 	judgeEvery = 20               // rounds; the logs are kept in memory until then
 )
 
-// TestKillLoop holds P1 to P4, P9 and P10 over many kills.
+// TestKillLoop holds P1 to P4, P9 and P10 over many kills: what was confirmed is there, what was
+// not may be, and what was acknowledged may come again (DUR-5).
 func TestKillLoop(t *testing.T) {
 	l := newLoop(t)
 	rounds := rounds(6)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestPowerCutLoop holds P1 to P5, P9 and P10 over power cuts (E4): unlike a kill, they take
+// TestPowerCutLoop holds P1 to P5, P9 and P10 over power cuts (E4, DUR-5): unlike a kill, they take
 // what the operating system had not written yet. The file system of the broker's data is ended
 // without a flush, unmounted and mounted again.
 //
