@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -15,24 +16,30 @@ const (
 	collectIdle = time.Minute
 	// sweepInterval is how often the sweep repeats deletes that garbage collection undid.
 	sweepInterval = 10 * time.Minute
-	// discardRatio is how much of a value-log file must be garbage to have it rewritten.
-	discardRatio = 0.5
 )
 
 // collector has Badger collect garbage in the value log, and sweeps. It only works after
-// commits: an idle store costs nothing.
+// commits, and once at the start: an idle store costs nothing.
 type collector struct {
-	d       *disk
-	suspect func([][]byte)
-	active  chan struct{} // holds one; something was committed
-	quit    chan struct{}
-	ended   chan struct{}
+	d        *disk
+	suspect  func([][]byte)
+	discards discards      // nil when they are not to be had
+	active   chan struct{} // holds one; something was committed
+	quit     chan struct{}
+	ended    chan struct{}
 
-	held sync.Mutex // while garbage is collected, or a backup holds it back
+	held    sync.Mutex           // while garbage is collected, or a backup holds it back; guards the fields below
+	counted time.Time            // when garbage was counted anew
+	damaged map[uint32]time.Time // files that cannot be read to their end, and what counted was when they were still needed
 }
 
 func newCollector(d *disk, suspect func([][]byte)) *collector {
-	return &collector{d: d, suspect: suspect, active: make(chan struct{}, 1), quit: make(chan struct{})}
+	return &collector{
+		d: d, suspect: suspect,
+		discards: discardsOf(d.db),
+		active:   make(chan struct{}, 1), quit: make(chan struct{}),
+		damaged: make(map[uint32]time.Time),
+	}
 }
 
 func (c *collector) start() {
@@ -65,44 +72,48 @@ func (c *collector) hold() (release func()) {
 	}
 }
 
-// run waits for a commit and then looks every half second, less and less often once
-// commits have stopped: garbage shows only when Badger has compacted, some time later.
+// run looks every half second while there are commits, and less and less often once they
+// have stopped: garbage shows only when Badger has compacted, some time later. In the end
+// nothing but a commit wakes it.
 func (c *collector) run() {
 	defer close(c.ended)
 	swept, rewritten := time.Now(), false
-	for c.wait(c.active, nil) {
-		for interval := collectInterval; interval <= collectIdle; {
-			if !c.wait(nil, time.After(interval)) {
-				return
-			}
-			rewritten = c.collect() || rewritten
-			if rewritten && time.Since(swept) >= sweepInterval {
-				c.sweep()
-				swept, rewritten = time.Now(), false
+	look := time.NewTimer(collectInterval)
+	defer look.Stop()
+	for interval := collectInterval; ; look.Reset(interval) {
+		for waiting := true; waiting; {
+			active := c.active
+			if interval == collectInterval {
+				active = nil // it looks soon enough
 			}
 			select {
-			case <-c.active:
+			case <-c.quit:
+				return
+			case <-active:
 				interval = collectInterval
-			default:
-				interval *= 2
+				look.Reset(interval)
+			case <-look.C:
+				waiting = false
+			}
+		}
+		c.warn(uncounted, c.countNowAndThen(time.Now()))
+		rewritten = c.collect() || rewritten
+		if rewritten && time.Since(swept) >= sweepInterval {
+			c.sweep()
+			swept, rewritten = time.Now(), false
+		}
+		select {
+		case <-c.active:
+			interval = collectInterval
+		default:
+			if interval *= 2; interval > collectIdle {
+				interval = math.MaxInt64
 			}
 		}
 	}
 }
 
-// wait returns false when the collector shall end.
-func (c *collector) wait(active <-chan struct{}, after <-chan time.Time) bool {
-	select {
-	case <-active:
-		return true
-	case <-after:
-		return true
-	case <-c.quit:
-		return false
-	}
-}
-
-// collect rewrites value-log files until none has enough garbage.
+// collect rewrites files of the value log until none has enough garbage.
 func (c *collector) collect() (rewrote bool) {
 	for {
 		select {
@@ -113,16 +124,42 @@ func (c *collector) collect() (rewrote bool) {
 		if !c.held.TryLock() {
 			return rewrote // a backup wakes the collector when it has ended
 		}
-		err := c.d.db.RunValueLogGC(discardRatioFor(c.d.dir))
+		done, err := c.collectOne()
 		c.held.Unlock()
-		if err == nil {
-			rewrote = true
-			continue
+		c.warn(uncollected, err)
+		if !done {
+			return rewrote
 		}
-		if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
-			c.d.zero.Warn().Err(err).Msg("garbage not collected")
+		rewrote = true
+	}
+}
+
+// collectOne rewrites one file, if one deserves it.
+func (c *collector) collectOne() (done bool, err error) {
+	if c.discards == nil {
+		err = c.d.db.RunValueLogGC(discardRatio)
+	} else {
+		file, ok, failed := c.choose(time.Now())
+		if failed != nil || !ok {
+			return false, failed
 		}
-		return rewrote
+		err = c.rewrite(file)
+	}
+	if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// What goes wrong is tried again later.
+const (
+	uncounted   = "garbage not counted"
+	uncollected = "garbage not collected"
+)
+
+func (c *collector) warn(what string, err error) {
+	if err != nil {
+		c.d.zero.Warn().Err(err).Msg(what)
 	}
 }
 

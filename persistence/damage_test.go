@@ -242,7 +242,7 @@ func TestMissingValueLogIsRefusedAndRepaired(t *testing.T) {
 	f("one of several", dir, 20)
 }
 
-// valueFileOf looks where Badger keeps what it tells nobody.
+// pointerOf looks where Badger keeps what it tells nobody.
 func TestValueFileOfAnItemIsFound(t *testing.T) {
 	s := open(t, t.TempDir())
 	s.Start()
@@ -254,20 +254,20 @@ func TestValueFileOfAnItemIsFound(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if n, ok := valueFileOf(item); !ok || n != 1 {
-			t.Errorf("a record: got file %d, %v, want 1", n, ok)
+		if p, ok := pointerOf(item); !ok || p.file != 1 || p.bytes < 5000 || p.bytes > 5200 {
+			t.Errorf("a record: got %+v, %v, want some 5000 octets of file 1", p, ok)
 		}
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyJournal}})
 		defer it.Close()
 		it.Rewind()
-		if n, ok := valueFileOf(it.Item()); !ok || n != 1 {
-			t.Errorf("a record of an iterator: got file %d, %v, want 1", n, ok)
+		if p, ok := pointerOf(it.Item()); !ok || p.file != 1 || p.bytes < 5000 || p.bytes > 5200 {
+			t.Errorf("a record of an iterator: got %+v, %v, want some 5000 octets of file 1", p, ok)
 		}
 		if item, err = txn.Get([]byte{keyMarker}); err != nil {
 			return err
 		}
-		if n, ok := valueFileOf(item); ok {
-			t.Errorf("the marker: got file %d, want none", n)
+		if p, ok := pointerOf(item); ok {
+			t.Errorf("the marker: got %+v, want none", p)
 		}
 		return nil
 	})

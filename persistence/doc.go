@@ -153,4 +153,7 @@
 //     it goes with the last of them that is settled.
 //   - A record is deleted once the acknowledgement state that makes it dead is on disk or
 //     goes with the same group (S-10).
+//   - Garbage is found however a run ended: what Badger counts of it is lost at a power cut,
+//     and is held against the tree after each start (garbage.go). The value log takes what is
+//     alive twice at most, and what passes while four memtables fill.
 package persistence

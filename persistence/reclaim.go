@@ -2,28 +2,8 @@ package persistence
 
 import "time"
 
-const (
-	// reclaimPause is the least time between two reclaims.
-	reclaimPause = 2 * time.Second
-	// highestRatio leaves garbage collection something to find, however little room there is.
-	highestRatio = 0.98
-)
-
-// discardRatioFor is how much of a value-log file must be garbage to have it rewritten. What
-// is not garbage is written a second time before the file is deleted: it has to find room,
-// and take no more than half of what there is.
-func discardRatioFor(dir string) float64 {
-	space, err := SpaceOf(dir)
-	if err != nil {
-		return discardRatio // the disk is not known to be short of anything
-	}
-	return discardRatioWith(space.Free)
-}
-
-func discardRatioWith(free int64) float64 {
-	fits := 1 - float64(free/2)/valueLogFileSize
-	return min(highestRatio, max(discardRatio, fits))
-}
+// reclaimPause is the least time between two reclaims.
+const reclaimPause = 2 * time.Second
 
 // reclaimer gives room back to a disk that is short of it. Badger finds out what is garbage
 // in the value log when it compacts, and it compacts after enough was written. When there is

@@ -135,19 +135,22 @@ func TestReclaimWritesWhatMakesGarbageShow(t *testing.T) {
 }
 
 func TestGarbageCollectionTakesWhatFits(t *testing.T) {
-	dir := t.TempDir()
-	if got := discardRatioFor(filepath.Join(dir, "nowhere")); got != discardRatio {
-		t.Errorf("got %v where nothing is known, want %v", got, discardRatio)
+	if got := freeOf(filepath.Join(t.TempDir(), "nowhere")); got < 1<<40 {
+		t.Errorf("got %d bytes of room where nothing is known, want no end of it", got)
 	}
-	f := func(free int64, want float64) {
+	f := func(garbage, free int64, want bool) {
 		t.Helper()
-		if got := discardRatioWith(free); got < want-0.001 || got > want+0.001 {
-			t.Errorf("got %v with %d MiB free, want %v", got, free>>20, want)
+		if got := deserves(128<<20, garbage<<20, free<<20); got != want {
+			t.Errorf("got %v for a file of 128 MiB with %d MiB of garbage and %d MiB free, want %v", got, garbage, free, want)
 		}
 	}
-	f(100<<30, discardRatio)
-	f(128<<20, discardRatio)
-	f(64<<20, 0.75)
-	f(16<<20, 0.9375)
-	f(0, highestRatio)
+	f(64, 100<<10, true)
+	f(63, 100<<10, false)
+	f(64, 128, true)
+	f(64, 127, false)
+	f(96, 64, true)
+	f(95, 64, false)
+	f(120, 15, false)
+	f(126, 0, true)
+	f(125, 0, false)
 }

@@ -38,7 +38,7 @@ type Options struct {
 	// how much it writes. Otherwise it is told what suits the groups; on Linux only.
 	SystemReadahead bool
 
-	byHand       bool  // a test drives the mover
+	byHand       bool  // a test drives the mover and the collector
 	valueLogFile int64 // a test's, for garbage to be collected soon
 	onProblem    func(Problem)
 	repair       bool // go on where confirmed data is missing
@@ -213,11 +213,9 @@ func (s *Store) Start() {
 	s.started = true
 	s.restored, s.catalog = nil, topology.Catalog{}
 	go s.c.run()
-	if d, ok := s.backend.(*disk); ok {
+	if d, ok := s.backend.(*disk); ok && !d.mover.byHand {
 		d.collector.start()
-		if !d.mover.byHand {
-			d.mover.start()
-		}
+		d.mover.start()
 	}
 }
 

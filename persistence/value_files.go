@@ -33,42 +33,57 @@ func listValueFiles(dir string) (*valueFiles, error) {
 	}
 	v := &valueFiles{names: names, there: make(map[uint32]struct{}), missing: make(map[uint32]struct{})}
 	for _, name := range names {
-		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(name), ".vlog"), 10, 32)
-		if err != nil {
-			continue // none of Badger's
+		if n, ok := valueFileNumber(filepath.Base(name)); ok {
+			v.there[n] = struct{}{}
 		}
-		v.there[uint32(n)] = struct{}{}
 	}
 	return v, nil
 }
 
 func valueFileName(n uint32) string { return fmt.Sprintf("%06d.vlog", n) }
 
-// valueFileOf is the number of the file that the value of an item is in; ok is false when
-// it lies beside its key. Badger tells nobody, so it is read from where Badger keeps it: a
-// pointer is the number of the file, length and offset. A test guards that it is still so.
-func valueFileOf(item *badger.Item) (n uint32, ok bool) {
+// valueFileNumber is the number in the name of a file of the value log; ok is false when it
+// is none of Badger's.
+func valueFileNumber(name string) (n uint32, ok bool) {
+	digits, ok := strings.CutSuffix(name, ".vlog")
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 32)
+	return uint32(number), err == nil
+}
+
+// valuePointer is where in the value log a value is.
+type valuePointer struct {
+	file  uint32
+	bytes uint32 // of the whole entry
+}
+
+// pointerOf is where the value of an item is; ok is false when it lies beside its key.
+// Badger tells nobody, so it is read from where Badger keeps it: a pointer is the number of
+// the file, length and offset. A test guards that it is still so.
+func pointerOf(item *badger.Item) (p valuePointer, ok bool) {
 	const pointer = 1 << 1 // the bit of the meta octet that says so
 	v := reflect.ValueOf(item).Elem()
 	meta, at := v.FieldByName("meta"), v.FieldByName("vptr")
 	if !meta.IsValid() || meta.Kind() != reflect.Uint8 || meta.Uint()&pointer == 0 || !at.IsValid() || at.Kind() != reflect.Slice {
-		return 0, false
+		return p, false
 	}
 	b := at.Bytes()
 	if len(b) != pointerBytes {
-		return 0, false
+		return p, false
 	}
-	return binary.NativeEndian.Uint32(b), true
+	return valuePointer{binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:])}, true
 }
 
 // isMissing tells whether the file that a value should be in is not there, and its number.
 func (v *valueFiles) isMissing(item *badger.Item) (n uint32, missing bool) {
-	n, ok := valueFileOf(item)
+	p, ok := pointerOf(item)
 	if !ok {
 		return 0, false
 	}
-	_, there := v.there[n]
-	return n, !there
+	_, there := v.there[p.file]
+	return p.file, !there
 }
 
 // needFile is what becomes of something alive that is in a file that is missing: a reason
