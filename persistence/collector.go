@@ -18,15 +18,16 @@ const (
 	sweepInterval = 10 * time.Minute
 )
 
-// collector has Badger collect garbage in the value log, and sweeps. It only works after
-// commits, and once at the start: an idle store costs nothing.
+// collector has Badger collect garbage in the value log and compact its tree, and sweeps. It
+// only works after commits, and once at the start: an idle store costs nothing.
 type collector struct {
-	d        *disk
-	suspect  func([][]byte)
-	discards discards      // nil when they are not to be had
-	active   chan struct{} // holds one; something was committed
-	quit     chan struct{}
-	ended    chan struct{}
+	d          *disk
+	suspect    func([][]byte)
+	discards   discards // nil when they are not to be had
+	compaction *compaction
+	active     chan struct{} // holds one; something was committed
+	quit       chan struct{}
+	ended      chan struct{}
 
 	held    sync.Mutex           // while garbage is collected, or a backup holds it back; guards the fields below
 	counted time.Time            // when garbage was counted anew
@@ -36,8 +37,8 @@ type collector struct {
 func newCollector(d *disk, suspect func([][]byte)) *collector {
 	return &collector{
 		d: d, suspect: suspect,
-		discards: discardsOf(d.db),
-		active:   make(chan struct{}, 1), quit: make(chan struct{}),
+		discards: discardsOf(d.db), compaction: compactionOf(d.db),
+		active: make(chan struct{}, 1), quit: make(chan struct{}),
 		damaged: make(map[uint32]time.Time),
 	}
 }
@@ -90,6 +91,7 @@ func (c *collector) run() {
 			case <-c.quit:
 				return
 			case <-active:
+				c.warn(unmerged, c.compaction.resume())
 				interval = collectInterval
 				look.Reset(interval)
 			case <-look.C:
@@ -106,6 +108,7 @@ func (c *collector) run() {
 		case <-c.active:
 			interval = collectInterval
 		default:
+			c.compaction.pause()
 			if interval *= 2; interval > collectIdle {
 				interval = math.MaxInt64
 			}
@@ -143,6 +146,9 @@ func (c *collector) collectOne() (done bool, err error) {
 		if failed != nil || !ok {
 			return false, failed
 		}
+		if err := c.compaction.resume(); err != nil {
+			return false, err
+		}
 		err = c.rewrite(file)
 	}
 	if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
@@ -155,6 +161,7 @@ func (c *collector) collectOne() (done bool, err error) {
 const (
 	uncounted   = "garbage not counted"
 	uncollected = "garbage not collected"
+	unmerged    = "tree not merged"
 )
 
 func (c *collector) warn(what string, err error) {

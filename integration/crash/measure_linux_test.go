@@ -135,7 +135,11 @@ func TestIdle(t *testing.T) {
 	var table strings.Builder
 	must(t, i.WriteTable(&table))
 	t.Logf("\n%s", &table)
-	if i.RSSAnonBytes > 25<<20 || i.CPUPercent > 20 {
-		t.Errorf("got RssAnon %d MiB and %.1f %% of a core", i.RSSAnonBytes>>20, i.CPUPercent)
+	most := 20.0 // of so short a time the start is a part
+	if i.Seconds >= 10 {
+		most = 1
+	}
+	if i.RSSAnonBytes > 25<<20 || i.CPUPercent > most {
+		t.Errorf("got RssAnon %d MiB and %.2f %% of a core, want 25 MiB and %v %% at most", i.RSSAnonBytes>>20, i.CPUPercent, most)
 	}
 }

@@ -1,0 +1,96 @@
+package persistence
+
+import (
+	"bytes"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// compactors is how many compactors of Badger's are running in this process.
+func compactors(t testing.TB) int {
+	t.Helper()
+	var stacks bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(stacks.Bytes(), []byte("levelsController).startCompact in goroutine"))
+}
+
+// Badger's compactors are gone while a store is idle, and back when something has to be
+// compacted.
+func TestCompactorsRestWhileNothingIsWritten(t *testing.T) {
+	s := open(t, t.TempDir())
+	d := s.backend.(*disk)
+	c := d.collector.compaction
+	if got := compactors(t); got != 2 {
+		t.Fatalf("got %d compactors of a store that was opened, want 2", got)
+	}
+	c.pause()
+	c.pause()
+	if got := compactors(t); got != 0 {
+		t.Errorf("got %d compactors while the store is idle, want none", got)
+	}
+	if err := c.resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.resume(); err != nil {
+		t.Fatal(err)
+	}
+	if got := compactors(t); got != 2 {
+		t.Errorf("got %d compactors while there is work, want 2", got)
+	}
+	c.pause()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// More than the lowest level may have tables can be written after a rest, and with rests
+// between: nothing waits for compactors that are not there.
+func TestWritesAfterARestAreCompacted(t *testing.T) {
+	s := open(t, t.TempDir())
+	d := s.backend.(*disk)
+	for range 6 {
+		d.collector.compaction.pause()
+		if err := d.collector.compaction.resume(); err != nil {
+			t.Fatal(err)
+		}
+		d.reclaimer = reclaimer{}
+		if err := d.reclaim(time.Now()); err != nil { // two memtables full
+			t.Fatal(err)
+		}
+	}
+	if err := d.collector.compaction.resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	if l := d.db.Levels()[0]; l.NumTables > 2 {
+		t.Errorf("got %d tables on the lowest level", l.NumTables)
+	}
+}
+
+// A store that was not written to for a moment has no compactors, and has them again with the
+// next commit.
+func TestCompactorsComeBackWithTheNextCommit(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.Start()
+	q := declare(t, s, 1, "q")
+	until := func(want int) {
+		t.Helper()
+		late := time.After(20 * time.Second)
+		for again := time.NewTicker(5 * time.Millisecond); compactors(t) != want; {
+			select {
+			case <-again.C:
+			case <-late:
+				t.Fatalf("got %d compactors, want %d", compactors(t), want)
+			}
+		}
+	}
+	until(0)
+	q.put(msg(t, "x"))
+	flush(t, s, q)
+	until(2)
+}
