@@ -108,13 +108,13 @@ func (c *churn) step(ch *amqp.Channel, random *rand.Rand, dark *atomic.Bool) err
 
 // look compares what is there with what was answered, and deletes it all.
 func (c *churn) look(url string) error {
-	conn, err := amqp.Dial(url)
+	conn, err := dial(url, nil)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	for _, i := range append(c.items, c.gone...) {
-		if err := c.lookAt(conn, i); err != nil {
+		if err := conn.explain(c.lookAt(conn.Connection, i)); err != nil {
 			return fmt.Errorf("%s: %+v: %w", c.queue(i), *i, err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // drain consumes every queue of the load to its end, when nobody else works on them.
 func (w *load) drain(url string, limit time.Duration) error {
-	conn, err := amqp.Dial(url)
+	conn, err := dial(url, nil)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (w *load) drain(url string, limit time.Duration) error {
 			log:    w.history.Log("drain " + w.queue(q)),
 			random: rand.New(rand.NewPCG(0, 0)),
 		}
-		if err := c.drain(limit); err != nil {
+		if err := conn.explain(c.drain(limit)); err != nil {
 			return fmt.Errorf("drain %s: %w", w.queue(q), err)
 		}
 	}

@@ -117,7 +117,7 @@ func (w *load) remove(ch *amqp.Channel) error {
 
 // A crew is the clients of one life.
 type crew struct {
-	conns []*amqp.Connection
+	conns []*client
 	stop  chan struct{} // closed when producers and consumers should come to an end
 	dark  atomic.Bool   // the power is cut, so that what they hear from now on does not count
 	done  sync.WaitGroup
@@ -137,7 +137,7 @@ func (c *crew) fail(err error) {
 // connect opens a connection and a channel for one of the crew. That the broker dies is what
 // they wait for; that it closes one of them with a reason is a failure.
 func (c *crew) connect(url string) (*amqp.Channel, error) {
-	conn, err := amqp.Dial(url)
+	conn, err := dial(url, &c.dark)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (c *crew) connect(url string) (*amqp.Channel, error) {
 	return c.channel(conn)
 }
 
-func (c *crew) channel(conn *amqp.Connection) (*amqp.Channel, error) {
+func (c *crew) channel(conn *client) (*amqp.Channel, error) {
 	ch, err := conn.Channel()
 	if err == nil {
 		c.watch(ch.NotifyClose(make(chan *amqp.Error, 1)))
@@ -165,11 +165,16 @@ func (c *crew) watch(closed <-chan *amqp.Error) {
 	})
 }
 
-// err is what went wrong, once the crew is done.
+// err is what went wrong, once the crew is done. That one of them was blocked is a failure: the
+// alarm may never end, and the harness does not wait for it.
 func (c *crew) err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failed
+	failed := c.failed
+	for _, conn := range c.conns {
+		failed = conn.explain(failed)
+	}
+	return failed
 }
 
 // begin connects producers and consumers and sets them to work. They end when the broker

@@ -1,10 +1,12 @@
 package crash
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ var (
 const (
 	startLimit = 15 * time.Second // of a broker with the data of a few rounds
 	judgeEvery = 20               // rounds; the logs are kept in memory until then
+	stepLimit  = time.Minute      // of a step that takes a moment
 )
 
 // TestKillLoop holds P1 to P4, P9 and P10 over many kills: what was confirmed is there, what was
@@ -150,8 +153,8 @@ func (l *loop) judge(rounds int) {
 		l.round++
 	}
 	l.start()
-	l.check(c.look(l.url), "durable topology")
-	l.check(w.drain(l.url, drainLimit), "drain")
+	l.do("durable topology", stepLimit, func() error { return c.look(l.url) })
+	l.do("drain", queues*drainLimit, func() error { return w.drain(l.url, drainLimit) })
 
 	report := w.history.Check()
 	l.confirmed += report.Confirmed
@@ -178,7 +181,7 @@ func (l *loop) judge(rounds int) {
 	if report.Confirmed == 0 || report.Deliveries == 0 {
 		l.t.Fatalf("nothing happened: %+v", report)
 	}
-	l.check(l.remove(w, c), "clean up")
+	l.do("clean up", stepLimit, func() error { return l.remove(w, c) })
 	l.stop()
 }
 
@@ -194,16 +197,20 @@ func (l *loop) live(w *load, c *churn) {
 	}
 	l.start()
 	if len(c.items)+len(c.gone) > 0 {
-		l.check(c.look(l.url), "durable topology")
+		l.do("durable topology", stepLimit, func() error { return c.look(l.url) })
 	}
-	crew, err := w.begin(l.url, l.round, l.random.Uint64())
-	l.check(err, "begin the load")
-	l.crew = crew
-	l.check(c.begin(l.url, crew, rand.New(rand.NewPCG(l.seed, uint64(l.round)))), "begin the change of topology")
+	seed := l.random.Uint64()
+	l.do("begin the load", stepLimit, func() (err error) {
+		l.crew, err = w.begin(l.url, l.round, seed)
+		return err
+	})
+	l.do("begin the change of topology", stepLimit, func() error {
+		return c.begin(l.url, l.crew, rand.New(rand.NewPCG(l.seed, uint64(l.round))))
+	})
 
 	<-time.After(time.Duration(50+l.random.IntN(1450)) * time.Millisecond)
 	l.end()
-	l.check(crew.end(), "load")
+	l.do("load", stepLimit, l.crew.end)
 	l.crew = nil
 	switch {
 	case l.process == nil: // it goes on
@@ -255,6 +262,29 @@ func (l *loop) remove(w *load, c *churn) error {
 		return err
 	}
 	return c.remove(ch)
+}
+
+// do does one step of a round.
+func (l *loop) do(doing string, limit time.Duration, step func() error) {
+	l.t.Helper()
+	l.check(l.within(limit, step), doing)
+}
+
+// within does a step. One that takes longer than limit is stuck: the broker is killed then, which
+// ends every connection and with them the step.
+func (l *loop) within(limit time.Duration, step func() error) error {
+	var late atomic.Bool
+	timer := time.AfterFunc(limit, func() {
+		late.Store(true)
+		fmt.Fprintf(os.Stderr, "*** seed %d, round %d: a step is not done after %v\n", l.seed, l.round, limit)
+		l.stop()
+	})
+	err := step()
+	timer.Stop()
+	if late.Load() {
+		err = errors.Join(fmt.Errorf("it was not done after %v", limit), err)
+	}
+	return err
 }
 
 func (l *loop) check(err error, doing string) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ func TestPowerCutLoop(t *testing.T) {
 	l.process.data = filepath.Join(v.dir, "data")
 	rounds := rounds(5)
 	noticed := 0
+	var taken []int64 // of the volume after each power cut, in MB
 	l.end = func() {
 		if l.crew != nil {
 			l.crew.dark.Store(true)
@@ -35,10 +37,22 @@ func TestPowerCutLoop(t *testing.T) {
 		l.stop()
 		l.check(v.unmount(), "unmount")
 		l.check(v.mount(), "mount")
+		bytes, err := v.taken()
+		l.check(err, "look at the room")
+		taken = append(taken, bytes>>20)
+		if bytes > powerCutBound {
+			t.Errorf("seed %d, round %d: %d MB are taken on disk, more than %d MB", l.seed, l.round, bytes>>20, int64(powerCutBound>>20))
+		}
 	}
 	l.run(rounds)
 	t.Logf("%v, %d failures noticed by the broker itself", l, noticed)
+	t.Logf("MB on disk after each cut: %v, at most %d", taken, slices.Max(taken))
 }
+
+// powerCutBound is how much may be taken on the volume after a power cut: what is alive, of which
+// there are a few hundred MB before a judgement, as much garbage beside it, and what passes until
+// it is known to be garbage.
+const powerCutBound = 1 << 30
 
 // notices waits until the broker has found out that its disk is gone, as it must when it has
 // anything to write, and reports whether it ended for that reason. It is killed otherwise.

@@ -87,6 +87,14 @@ func (v *volume) cutPower() error {
 	return nil
 }
 
+// taken is how many bytes of the volume are in use.
+func (v *volume) taken() (int64, error) {
+	var st syscall.Statfs_t
+	err := syscall.Statfs(v.dir, &st)
+	size := int64(st.Bsize) //nolint:unconvert // it is not 64 bits long on every machine
+	return int64(st.Blocks-st.Bfree) * size, err
+}
+
 // device is the name of the loop device.
 func (v *volume) device() (string, error) {
 	out, err := exec.Command("findmnt", "-n", "-o", "SOURCE", v.dir).Output()
