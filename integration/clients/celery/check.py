@@ -23,8 +23,8 @@ import uuid
 import celery
 import kombu
 
-LIMIT = 50  # seconds for a whole program, which starts several processes
-WAIT = 20  # for one thing to happen
+LIMIT = 100  # seconds for a whole program, which starts several processes
+WAIT = 30  # for one thing to happen
 
 _broker = urllib.parse.urlsplit(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/"))
 _vhost = os.environ.get("CELERY_VHOST") or f"clients.celery.{uuid.uuid4()}"
