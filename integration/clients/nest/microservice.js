@@ -83,7 +83,7 @@ run(async () => {
   });
 
   const connectionName = name('connection');
-  const [service, client] = await serve(Shop, {
+  const [, client] = await serve(Shop, {
     queue,
     prefetchCount: 3,
     queueOptions: {
@@ -119,6 +119,9 @@ run(async () => {
   await soon(last, 'express parcel');
   assert.deepEqual(Listener.seen, [['shipped.it.express', 'one'], ['shipped.fr.express', 'last']]);
 
+  publisher.close();
+  await listener.close();
+
   // The service and its client connect, declare and consume again.
   assert.equal(await management.cut(connectionName), 2);
   const again = async () => {
@@ -128,9 +131,5 @@ run(async () => {
     }
   };
   assert.equal(await soon(again(), 'sum after the cut'), 42);
-
-  client.close();
-  publisher.close();
-  await service.close();
-  await listener.close();
+  // Not closed: a reply to who has stopped waiting may be under way, which Nest then throws.
 });
