@@ -116,23 +116,27 @@ class Worker:
 def run(program):
     """Run a program, clean up after it and end the process."""
 
-    def end(status):
+    def end(status, error=None):
+        # What others would have to clean up comes first: who reads this may have gone.
         for worker in _workers:
             worker.kill()
-            if status:
-                print(f"--- the worker {worker.name} said:\n{worker.said()}", file=sys.stderr)
+        trouble = None
         try:
             api("DELETE", "vhosts/{}")
         except Exception:
-            traceback.print_exc()
-            status = 1
+            trouble, status = traceback.format_exc(), 1
+        if error:
+            traceback.print_exception(error)
+        if trouble:
+            print(trouble, file=sys.stderr)
+        for worker in _workers if status else []:
+            print(f"--- the worker {worker.name} said:\n{worker.said()}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # threads that still wait for something do not hold the end up
 
     def late():
-        print(f"not done after {LIMIT} s", file=sys.stderr)
-        end(1)
+        end(1, TimeoutError(f"not done after {LIMIT} s"))
 
     timer = threading.Timer(LIMIT, late)
     timer.daemon = True
@@ -142,7 +146,6 @@ def run(program):
         user = urllib.parse.quote(_broker.username or "guest", safe="")
         api("PUT", "permissions/{}/" + user, {"configure": ".*", "write": ".*", "read": ".*"})
         program()
-    except BaseException:
-        traceback.print_exc()
-        end(1)
+    except BaseException as error:
+        end(1, error)
     end(0)
