@@ -135,8 +135,11 @@ func (r *Report) verifyPiece(f *fetcher, p *piece) {
 	}
 }
 
-// shadow makes a directory that Badger can open instead of dir: files that it does not
-// write are links, the others copies.
+// shadow makes a directory that Badger can open instead of dir. Full files of the value log
+// and what was salvaged are links; Badger leaves them alone. The others are copies, tables
+// too: before it removes a file Badger cuts it to nothing, and whoever has a link to it has
+// nothing, either. It does that to tables that it has merged, and to a file of the value log
+// in which nothing is.
 func shadow(dir, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return fmt.Errorf("make a directory for the check: %w", err)
@@ -157,8 +160,9 @@ func shadow(dir, to string) error {
 		switch ext := filepath.Ext(name); {
 		case f.IsDir() || name == lockName || name == "LOCK":
 			continue
-		case ext == ".sst" || ext == salvageExt || ext == ".vlog" && name != newest:
-			if os.Link(from, copied) == nil {
+		case ext == salvageExt || ext == ".vlog" && name != newest:
+			info, err := f.Info()
+			if err == nil && info.Size() > logHeader && os.Link(from, copied) == nil {
 				continue
 			}
 		}

@@ -103,6 +103,60 @@ func TestCheckOfASoundStoreCountsAndChangesNothing(t *testing.T) {
 	}
 }
 
+// A file that Badger removes it cuts to nothing first, and with it every link to it: tables when
+// it has merged them, and files of the value log in which nothing is. A check must not share
+// these with the store.
+func TestCheckSharesNoFileThatBadgerRemoves(t *testing.T) {
+	dir := stopped(t)
+	open(t, dir).Close() // which begins another value log
+	if err := os.WriteFile(filepath.Join(dir, valueFileName(0)), make([]byte, logHeader), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	scratch := filepath.Join(dir, scratchName)
+	if err := shadow(dir, scratch); err != nil {
+		t.Fatal(err)
+	}
+	shared := func(name string) bool {
+		t.Helper()
+		a, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.Stat(filepath.Join(scratch, filepath.Base(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return os.SameFile(a, b)
+	}
+	tables, logs := glob(t, dir, "*.sst"), glob(t, dir, "*.vlog")
+	if len(tables) == 0 || len(logs) < 3 {
+		t.Fatalf("got %v and %v, want tables and three logs", tables, logs)
+	}
+	for _, name := range append(tables, logs[0], logs[2]) {
+		if shared(name) {
+			t.Errorf("%s is shared", name)
+		}
+	}
+	full := logs[1]
+	if !shared(full) {
+		t.Errorf("%s is copied, which may take long", full)
+	}
+	// What happens to all others shows nowhere.
+	for _, name := range listing(t, scratch) {
+		if name == filepath.Base(full) {
+			continue
+		}
+		if err := os.Truncate(filepath.Join(scratch, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(scratch); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "files", contents(t, dir), before)
+}
+
 // served are the beginnings of what a queue has.
 func served(t testing.TB, s *Store, id queue.ID) []string {
 	t.Helper()
