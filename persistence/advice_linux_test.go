@@ -55,23 +55,27 @@ func TestKernelIsToldHowTheNewestLogsAreWritten(t *testing.T) {
 		flush(t, s, q)
 	}
 	a, now := newAdviser(dir), time.Now()
-	tell := func(bytes int64) {
+	tell := func(bytes int64, full bool) {
 		for range 50 {
 			now = now.Add(adviceInterval)
-			a.written(bytes, now)
+			a.written(bytes, full, now)
 		}
 	}
-	tell(64 << 10)
+	tell(64<<10, false)
 	wal, value, err := newestLogs(dir)
 	if err != nil || value == "000001.vlog" {
 		t.Fatalf("got %s as the newest value log, %v, want a later one", value, err)
 	}
 	newest := []string{value, wal}
 	equal(t, "random with small groups", randomLogs(t, dir), newest)
-	tell(4 << 20)
+	tell(4<<20, false)
 	equal(t, "random with large groups", randomLogs(t, dir), newest[1:])
-	tell(64 << 10)
+	tell(64<<10, false)
 	equal(t, "random with small groups again", randomLogs(t, dir), newest)
+	tell(64<<10, true)
+	equal(t, "random with small groups that are full", randomLogs(t, dir), newest[1:])
+	tell(64<<10, false)
+	equal(t, "random when they are not", randomLogs(t, dir), newest)
 }
 
 func TestStoreMayLeaveReadaheadToTheSystem(t *testing.T) {

@@ -99,6 +99,8 @@ type fetcher struct {
 	refs []ref // wanted of the present record
 
 	shared map[bodyPlace]*sharedBody // of the moves that wait to be written
+	all    []rawMessage              // of the present move
+	bodies []byte                    // theirs
 
 	anything bool // of a repair, which moves what is fixed, too
 }
@@ -117,10 +119,11 @@ func newFetcher(d *disk) *fetcher {
 	return &fetcher{d: d, names: make(map[string]string), directories: make(map[*stored]*record), limit: maxDirectoryRefs}
 }
 
-// forget lets go of the directories.
+// forget lets go of the directories, and of what moves were made with.
 func (f *fetcher) forget() {
 	clear(f.directories)
 	f.held = 0
+	f.all, f.bodies = nil, nil
 }
 
 // read reads a range. A record that is gone was moved or has died since the index was

@@ -124,8 +124,7 @@ func (f *fetcher) build(m *move) error {
 		return ErrClosed
 	}
 	defer f.d.views.release(w)
-	var all []rawMessage
-	var bodies []byte
+	all, bodies := f.all[:0], f.bodies[:0]
 	var shared []*sharedBody
 	for i := range m.from {
 		p := &m.from[i]
@@ -171,6 +170,7 @@ func (f *fetcher) build(m *move) error {
 	}
 	m.shared = shared
 	m.cut(all, bodies, f.d.index.chunkBytes)
+	f.all, f.bodies = all, bodies
 	return nil
 }
 
