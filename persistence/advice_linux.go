@@ -22,10 +22,8 @@ const (
 // adviser tells the kernel how the logs are written. A first write to a page of a mapped
 // file makes as many pages dirty as the kernel likes to read ahead, up to megabytes, and
 // the sync that ends a small group writes all of them. Told that access is random, it
-// takes single pages. Those cost a fault each, and the sync more, so for large groups the
-// value log is left alone, and so it is while groups have as many messages as they may: more
-// wait then, and what is short is time. A group of 420 KB took 1.5 to 2.1 ms instead of 3.2
-// to 5.3, and 4.8 bytes for each of it went to the device.
+// takes single pages. Those cost a fault each, so for large groups the value log is left
+// alone.
 //
 // Only the logs being written are told. Older ones are read, and reading ahead is right
 // for them. Badger keeps its mappings to itself, so they are looked up in /proc/self/maps.
@@ -34,7 +32,6 @@ const (
 type adviser struct {
 	dir    string // as the kernel writes it
 	mean   int64  // bytes of a group, of late
-	full   int64  // of 256 groups, how many were, of late
 	looked time.Time
 	wal    string // the newest of each
 	value  string
@@ -54,27 +51,21 @@ func newAdviser(dir string) *adviser {
 	return &adviser{dir: dir}
 }
 
-// written notes a transaction that brought so many bytes to the value log, and whether it
-// was of a full group, and advises if the logs or the groups have changed. Only the
-// committer calls it.
-func (a *adviser) written(bytes int64, full bool, now time.Time) {
+// written notes a transaction that brought so many bytes to the value log, and advises if
+// the logs or the size of groups have changed. Only the committer calls it.
+func (a *adviser) written(bytes int64, now time.Time) {
 	if a == nil {
 		return
 	}
 	if bytes > 0 {
 		a.mean += (bytes - a.mean) / 16
-		if full {
-			a.full += (256 - a.full + 15) / 16
-		} else {
-			a.full -= (a.full + 15) / 16
-		}
 	}
 	if now.Sub(a.looked) < adviceInterval {
 		return
 	}
 	a.looked = now
 	wal, value, err := newestLogs(a.dir)
-	random := a.mean < largeGroup && a.full < 128
+	random := a.mean < largeGroup
 	if err != nil || wal == a.wal && value == a.value && random == a.random {
 		return
 	}

@@ -55,27 +55,23 @@ func TestKernelIsToldHowTheNewestLogsAreWritten(t *testing.T) {
 		flush(t, s, q)
 	}
 	a, now := newAdviser(dir), time.Now()
-	tell := func(bytes int64, full bool) {
+	tell := func(bytes int64) {
 		for range 50 {
 			now = now.Add(adviceInterval)
-			a.written(bytes, full, now)
+			a.written(bytes, now)
 		}
 	}
-	tell(64<<10, false)
+	tell(64 << 10)
 	wal, value, err := newestLogs(dir)
 	if err != nil || value == "000001.vlog" {
 		t.Fatalf("got %s as the newest value log, %v, want a later one", value, err)
 	}
 	newest := []string{value, wal}
 	equal(t, "random with small groups", randomLogs(t, dir), newest)
-	tell(4<<20, false)
+	tell(4 << 20)
 	equal(t, "random with large groups", randomLogs(t, dir), newest[1:])
-	tell(64<<10, false)
+	tell(64 << 10)
 	equal(t, "random with small groups again", randomLogs(t, dir), newest)
-	tell(64<<10, true)
-	equal(t, "random with small groups that are full", randomLogs(t, dir), newest[1:])
-	tell(64<<10, false)
-	equal(t, "random when they are not", randomLogs(t, dir), newest)
 }
 
 func TestStoreMayLeaveReadaheadToTheSystem(t *testing.T) {

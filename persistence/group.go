@@ -82,7 +82,6 @@ func (d *disk) write(g *group) error {
 	defer d.encoder.forget()
 	defer d.splitter.forget()
 	d.owed = false
-	d.tx.full = g.batch.Full()
 	tombstones := d.beginGroup()
 	if err := d.writeUnits(g, false); err != nil {
 		return err

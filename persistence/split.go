@@ -66,9 +66,10 @@ func worthChunks(puts []queue.StoredPut) bool {
 	for i := 0; i < len(puts); {
 		bytes := 0
 		for end := sectionEnd(puts, i); i < end; i++ {
-			if bytes += puts[i].Message.BodyBytes(); bytes >= chunkFloor {
-				return true
-			}
+			bytes += puts[i].Message.BodyBytes()
+		}
+		if bytes >= chunkFloor {
+			return true
 		}
 	}
 	return false

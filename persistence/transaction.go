@@ -24,7 +24,6 @@ type transaction struct {
 
 	count, bytes int64 // as Badger will measure them
 	valueBytes   int64 // on their way to the value log
-	full         bool  // the group has as much as it may have, so that more waits
 
 	keep marker // what the marker says beside the group
 }
@@ -129,7 +128,7 @@ func (t *transaction) commit() error {
 	d.group = group
 	d.sequence.write(group)
 	d.views.renew(group)
-	d.adviser.written(t.valueBytes, t.full, time.Now())
+	d.adviser.written(t.valueBytes, time.Now())
 	d.stats.transactions.Add(1)
 	if d.collector != nil {
 		d.collector.committed()
