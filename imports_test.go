@@ -59,6 +59,8 @@ var rooms = []room{
 	{name: "definitions", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "management", may: append([]string{"broker", "definitions", "metrics"}, below...)},
 	{name: "config"},
+	{name: "certificates"},
+	{name: "certificates/testca"},
 	{name: "node", everything: true},
 	{name: "bench", may: []string{"amqp"}},
 	{name: "cmd/...", everything: true},
