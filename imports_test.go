@@ -54,7 +54,7 @@ var rooms = []room{
 	{name: "broker", may: below, decides: true},
 	{name: "connection", may: []string{"amqp", "message", "binding", "exchange", "queue", "broker", "auth"}, decides: true},
 	{name: "persistence", may: below},
-	{name: "server", may: []string{"connection", "broker"}, never: []string{"net/http"}},
+	{name: "server", may: []string{"connection", "broker", "certificates"}, never: []string{"net/http"}},
 	{name: "metrics", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "definitions", may: append([]string{"broker"}, below...), never: []string{"net"}},
 	{name: "management", may: append([]string{"broker", "definitions", "metrics"}, below...)},
