@@ -329,12 +329,7 @@ func TestCertificateLogsIn(t *testing.T) {
 // api asks the management API.
 func (s *secure) api(path string, into any) {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.ManagementURL()+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.SetBasicAuth("guest", "guest")
-	a, err := http.DefaultClient.Do(r)
+	a, err := s.ask(path, "guest")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -342,6 +337,16 @@ func (s *secure) api(path string, into any) {
 	if err := json.NewDecoder(a.Body).Decode(into); err != nil || a.StatusCode != http.StatusOK {
 		s.t.Fatalf("%s: got %s, %v", path, a.Status, err)
 	}
+}
+
+// ask asks it as guest, with a password.
+func (s *secure) ask(path, password string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.ManagementURL()+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.SetBasicAuth("guest", password)
+	return http.DefaultClient.Do(r)
 }
 
 // TestExternalWithoutACertificateIsRefused is row B4.
@@ -608,12 +613,7 @@ func TestCertificateThatEndsSoonFailsItsHealthCheck(t *testing.T) {
 	s := startSecure(t, nil) // its certificate is good for a day
 	status := func(path string) int {
 		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ManagementURL()+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.SetBasicAuth("guest", "guest")
-		a, err := http.DefaultClient.Do(r)
+		a, err := s.ask(path, "guest")
 		if err != nil {
 			t.Fatal(err)
 		}
