@@ -99,7 +99,7 @@ func TestWhoDoesNotLogInKeepsNobodyOut(t *testing.T) {
 // TestFewMayNotHaveLoggedIn is row A22: a quarter of the connections there may be.
 func TestFewMayNotHaveLoggedIn(t *testing.T) {
 	t.Parallel()
-	s := logged(t, func(c *config.Config) { c.AMQP.ConnectionMax = 8 })
+	s := logged(t, func(c *config.Config) { c.AMQP.MaxConnections = 8 })
 	in, err := amqp.Dial(s.URL())
 	if err != nil {
 		t.Fatal(err)
