@@ -38,7 +38,8 @@ type CertificateName struct {
 // nothing in it is a pattern, and what no user can be called is refused. The error wraps
 // ErrRefused.
 func (n CertificateName) Of(c *x509.Certificate) (string, error) {
-	name, err := "", error(nil)
+	var name string
+	var err error
 	switch n.From {
 	case DistinguishedName:
 		name = DistinguishedNameOf(c.RawSubject)

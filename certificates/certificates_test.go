@@ -44,7 +44,7 @@ func newStore(t *testing.T) *store {
 
 // shake has a client and a server shake hands, and returns what each says of it. A client may
 // think well of what its server has refused, so it reads once.
-func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, shown *x509.Certificate) {
+func shake(t *testing.T, server, client *tls.Config) (shown *x509.Certificate, serverErr, clientErr error) {
 	t.Helper()
 	a, b := socket(t)
 	defer a.Close()
@@ -68,7 +68,7 @@ func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error
 		shown = c.ConnectionState().PeerCertificates[0]
 	}
 	b.Close()
-	return <-done, clientErr, shown
+	return shown, <-done, clientErr
 }
 
 // socket has two ends that do not wait for ever.
@@ -99,7 +99,7 @@ func (s *store) client(certs ...tls.Certificate) *tls.Config {
 
 func (s *store) shown(t *testing.T, c *tls.Config) *x509.Certificate {
 	t.Helper()
-	serverErr, clientErr, shown := shake(t, c, s.client())
+	shown, serverErr, clientErr := shake(t, c, s.client())
 	if serverErr != nil || clientErr != nil {
 		t.Fatalf("got %v, %v", serverErr, clientErr)
 	}
@@ -135,16 +135,16 @@ func TestReplacedFilesAreTaken(t *testing.T) {
 // link that is exchanged.
 func TestSwappedLinksAreTaken(t *testing.T) {
 	ca, dir := testca.New(t), t.TempDir()
-	version := func(n int) tls.Certificate {
+	write := func(n int) tls.Certificate {
 		t.Helper()
-		real := filepath.Join(dir, fmt.Sprintf("..%d", n))
-		if err := os.Mkdir(real, 0o700); err != nil {
+		version := filepath.Join(dir, fmt.Sprintf("..%d", n))
+		if err := os.Mkdir(version, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		c := ca.Server()
-		testca.WriteServer(t, real, c)
+		testca.WriteServer(t, version, c)
 		next := filepath.Join(dir, "..data_tmp")
-		if err := os.Symlink(filepath.Base(real), next); err != nil {
+		if err := os.Symlink(filepath.Base(version), next); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Rename(next, filepath.Join(dir, "..data")); err != nil {
@@ -152,7 +152,7 @@ func TestSwappedLinksAreTaken(t *testing.T) {
 		}
 		return c
 	}
-	version(1)
+	write(1)
 	f := Files{Certificate: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}
 	for _, name := range []string{f.Certificate, f.Key} {
 		if err := os.Symlink(filepath.Join("..data", filepath.Base(name)), name); err != nil {
@@ -164,7 +164,7 @@ func TestSwappedLinksAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &store{Store: l, ca: ca}
-	second := version(2)
+	second := write(2)
 	if err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestClientCertificatesAreVerified(t *testing.T) { // B3, B4
 	}
 	check := func(v Verify, why string, certs ...tls.Certificate) {
 		t.Helper()
-		serverErr, clientErr, _ := shake(t, s.Config(v), s.client(certs...))
+		_, serverErr, clientErr := shake(t, s.Config(v), s.client(certs...))
 		if why == "" && (serverErr != nil || clientErr != nil) {
 			t.Errorf("got %v, %v", serverErr, clientErr)
 		}
@@ -289,7 +289,7 @@ func TestClientCertificatesAreVerified(t *testing.T) { // B3, B4
 	// Another host than the client has meant.
 	c := s.client()
 	c.ServerName = "elsewhere.example"
-	serverErr, clientErr, _ := shake(t, s.Config(None), c)
+	_, serverErr, clientErr := shake(t, s.Config(None), c)
 	if clientErr == nil || Reason(serverErr) != "the client refused: tls: bad certificate" {
 		t.Errorf("got %v, %v", serverErr, clientErr)
 	}
@@ -322,7 +322,7 @@ func TestListOfRevokedCertificatesHasToBeTrusted(t *testing.T) { // B3
 	if err != nil {
 		t.Fatal(err)
 	}
-	if serverErr, _, _ := shake(t, old.Config(Optional), s.client(bob)); !errors.Is(serverErr, ErrRevoked) {
+	if _, serverErr, _ := shake(t, old.Config(Optional), s.client(bob)); !errors.Is(serverErr, ErrRevoked) {
 		t.Errorf("got %v", serverErr)
 	}
 	for range 2 {
@@ -337,12 +337,12 @@ func TestListOfRevokedCertificatesHasToBeTrusted(t *testing.T) { // B3
 
 func TestOnlyNewVersionsAndGoodCiphersAreSpoken(t *testing.T) { // B2
 	s := newStore(t)
-	f := func(c *tls.Config, min uint16, fine bool) {
+	f := func(c *tls.Config, oldest uint16, fine bool) {
 		t.Helper()
 		client := s.client()
 		client.MinVersion, client.MaxVersion, client.CipherSuites = c.MinVersion, c.MaxVersion, c.CipherSuites
-		s.opts.MinVersion = min
-		serverErr, clientErr, _ := shake(t, s.Config(None), client)
+		s.opts.MinVersion = oldest
+		_, serverErr, clientErr := shake(t, s.Config(None), client)
 		if (serverErr == nil) != fine || (clientErr == nil) != fine {
 			t.Errorf("%+v: got %v, %v", c.CipherSuites, serverErr, clientErr)
 		}
