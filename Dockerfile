@@ -17,6 +17,6 @@ USER 65532:65532
 ENV LEVERET_DATA_DIR=/var/lib/leveret \
     LEVERET_LOOPBACK_USERS=none
 VOLUME /var/lib/leveret
-EXPOSE 5672 15672 15692
+EXPOSE 5671 5672 15671 15672 15692
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/leveret", "healthcheck"]
 ENTRYPOINT ["/leveret"]

@@ -8,12 +8,15 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 )
 
-// The SASL mechanisms offered, in the order they are announced (C-4).
+// The SASL mechanisms there are, in the order they are announced (C-4).
 const (
-	Plain      = "PLAIN"
-	AMQPlain   = "AMQPLAIN"
-	Mechanisms = Plain + " " + AMQPlain // as connection.start lists them
+	Plain    = "PLAIN"
+	AMQPlain = "AMQPLAIN"
+	External = "EXTERNAL" // the certificate that TLS has verified says who it is
 )
+
+// Mechanisms returns all of them.
+func Mechanisms() []string { return []string{Plain, AMQPlain, External} }
 
 // ErrRefused is wrapped by the errors of credentials that were understood and are not
 // good: no such user, another password, not from here (C-9, C-11).
@@ -26,7 +29,8 @@ var ErrMalformed = errors.New("malformed SASL response")
 // Credentials are what a client logs in with.
 type Credentials struct{ User, Password string }
 
-// ParseResponse reads the response of a SASL mechanism. Its errors wrap ErrMalformed.
+// ParseResponse reads the response of a SASL mechanism that asks for a password. Its errors
+// wrap ErrMalformed.
 func ParseResponse(mechanism string, response []byte) (Credentials, error) {
 	switch mechanism {
 	case Plain:

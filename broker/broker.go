@@ -43,6 +43,15 @@ type Options struct {
 	Limits NodeLimits
 	// NodeName is what texts call it.
 	NodeName string
+	// Mechanisms are the SASL mechanisms clients may log in with; nil stands for all (C-4).
+	Mechanisms []string
+	// CertificateName says whom a client's certificate logs in (C-4).
+	CertificateName auth.CertificateName
+	// LoginRate is how many wrong passwords are looked at in a second from one address; 0 is
+	// any number (A16).
+	LoginRate int
+	// PasswordChecks is how many passwords are looked at at the same time; 0 stands for one.
+	PasswordChecks int
 }
 
 // DefaultOptions are RabbitMQ's.
@@ -79,6 +88,7 @@ type Broker struct {
 
 	permissions permissions
 	sessions    sessions
+	logins      logins
 	alarms      alarms
 	timers      timers
 	memory      memory
@@ -106,6 +116,7 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 		users:    make(map[string]auth.User),
 	}
 	b.sessions.init()
+	b.logins.init(o.PasswordChecks)
 	b.memory.limit = cmp.Or(o.QueueMemory, DefaultQueueMemory)
 	return b
 }

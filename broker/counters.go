@@ -16,6 +16,13 @@ type Counters struct {
 	ExchangesDeleted       atomic.Uint64
 	AuthenticationRefused  atomic.Uint64
 	AuthenticationAccepted atomic.Uint64
+	LoginsUnheard          atomic.Uint64 // whose password was not looked at, after too many wrong ones
+
+	// Counted by the server.
+	Newcomers         atomic.Int64  // connections open now that have not logged in
+	NewcomersRefused  atomic.Uint64 // closed at once because too many had not logged in
+	NeighboursRefused atomic.Uint64 // because too many from the same address had not
+	HandshakesFailed  atomic.Uint64 // of TLS
 
 	// Counted by connections.
 	MessagesReceived           atomic.Uint64 // basic.publish that was let in

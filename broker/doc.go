@@ -27,7 +27,7 @@
 //	window             what a deduplicating exchange has seen; never taken with a Queue locked
 //	Channel, Outbound  (package connection)
 //
-// An Exchange's own lock, Broker.sessions, the alarms, the timers and a Commit are leaves:
+// An Exchange's own lock, Broker.sessions, Broker.logins, the alarms, the timers and a Commit are leaves:
 // nothing else is taken while one is held, but that an Exchange enlists its history with the
 // store, whose list is a leaf below all of these. Permissions are asked for with a VHost
 // locked, so they are read without a lock and not under Broker.mu. Publishing takes neither

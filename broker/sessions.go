@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"crypto/x509"
 	"net/netip"
 	"slices"
 	"sync"
@@ -32,7 +33,8 @@ type SessionInfo struct {
 
 	Peer, Here       netip.AddrPort // not valid when they are not known
 	OpenedAt         time.Time
-	Mechanism        string // of the login, such as PLAIN
+	Mechanism        string   // of the login, such as PLAIN
+	TLS              *TLSInfo // nil without it; not to be changed
 	ChannelMax       uint16
 	FrameMax         uint32        // octets; 0 for no limit
 	Heartbeat        time.Duration // as agreed on; 0 for none
@@ -42,6 +44,16 @@ type SessionInfo struct {
 	OctetsReceived, OctetsSent uint64
 	Reads, Writes              uint64 // in how many pieces those came and went
 	Pending                    int    // octets that wait to be sent
+}
+
+// TLSInfo is what client and server have agreed on, in the words of RabbitMQ's API.
+type TLSInfo struct {
+	Version     string // tlsv1.2 or tlsv1.3
+	KeyExchange string // of TLS 1.2, such as ecdhe_rsa; any
+	Cipher      string // such as aes_128_gcm
+	Hash        string // aead, or of TLS 1.2 that of the record's MAC
+	// PeerCertificate is the client's, and was verified; nil when it has shown none.
+	PeerCertificate *x509.Certificate
 }
 
 // ChannelInfo is what a channel tells about itself.

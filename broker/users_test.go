@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
@@ -15,7 +16,7 @@ func TestFirstStartMakesTheDefaultUser(t *testing.T) {
 	n := newNode(t)
 	check := func(n *node) {
 		t.Helper()
-		u, err := n.b.Authenticate("PLAIN", []byte("\x00guest\x00guest"), true)
+		u, err := n.b.Authenticate(time.Time{}, Login{Mechanism: "PLAIN", Response: []byte("\x00guest\x00guest"), Loopback: true})
 		if u != "guest" || err != nil {
 			t.Errorf("got %q, %v", u, err)
 		}
@@ -51,7 +52,7 @@ func TestLoginIsRefusedOrMalformed(t *testing.T) {
 	}
 	f := func(mechanism, response string, loopback bool, want error) {
 		t.Helper()
-		_, err := n.b.Authenticate(mechanism, []byte(response), loopback)
+		_, err := n.b.Authenticate(time.Time{}, Login{Mechanism: mechanism, Response: []byte(response), Loopback: loopback})
 		if !errors.Is(err, want) || want == nil && err != nil {
 			t.Errorf("%s %q: got %v, want %v", mechanism, response, err, want)
 		}

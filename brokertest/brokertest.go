@@ -106,6 +106,9 @@ func run(t host, log zerolog.Logger, opts []Option) *Server {
 	s.config.Listen = []string{"127.0.0.1:0"}
 	s.config.MetricsListen = []string{"127.0.0.1:0"}
 	s.config.ManagementListen = []string{"127.0.0.1:0"}
+	// As in any configuration, these count when there is a certificate.
+	s.config.TLS.Listen = []string{"127.0.0.1:0"}
+	s.config.TLS.ManagementListen = []string{"127.0.0.1:0"}
 	// Tests are to run where little is left, and to take little.
 	s.config.DiskFreeLimit, s.config.Store.Ballast = 64*config.MiB, 0
 	// A client of a test that does not answer has no reason to.
@@ -135,6 +138,10 @@ func (s *Server) start() error {
 	s.config.Listen = texts(n.Addresses())
 	s.config.MetricsListen = texts(n.MetricsAddresses())
 	s.config.ManagementListen = texts(n.ManagementAddresses())
+	if s.config.TLS.Enabled() {
+		s.config.TLS.Listen = texts(n.TLSAddresses())
+		s.config.TLS.ManagementListen = texts(n.ManagementTLSAddresses())
+	}
 	return nil
 }
 
@@ -168,6 +175,39 @@ func (s *Server) URL() string {
 		u.Path, u.RawPath = "/"+v, "/"+url.PathEscape(v)
 	}
 	return u.String()
+}
+
+// TLSAddr is where AMQP clients connect to with TLS: host:port, or nothing when the
+// configuration has no certificate. Restart keeps it.
+func (s *Server) TLSAddr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.config.TLS.Enabled() || len(s.config.TLS.Listen) == 0 {
+		return ""
+	}
+	return s.config.TLS.Listen[0]
+}
+
+// ManagementTLSURL is where the management HTTP API is over HTTPS, without /api; nothing when
+// the configuration has no certificate.
+func (s *Server) ManagementTLSURL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.config.TLS.Enabled() || len(s.config.TLS.ManagementListen) == 0 {
+		return ""
+	}
+	return "https://" + s.config.TLS.ManagementListen[0]
+}
+
+// Reload has the broker look at the files of TLS, as SIGHUP does.
+func (s *Server) Reload() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node == nil {
+		s.t.Fatal("brokertest: a broker that does not run is to reload")
+	}
+	s.node.Reload()
 }
 
 // MetricsURL is where Prometheus would look.

@@ -62,6 +62,9 @@ type Config struct {
 	// What is agreed with AMQP clients, and what they are held to.
 	AMQP AMQP `key:"amqp"`
 
+	// TLS, on ports of its own. It is on when there is a certificate.
+	TLS TLS `key:"tls"`
+
 	// Where messages and declarations are kept.
 	Store Store `key:"store"`
 
@@ -96,6 +99,23 @@ type AMQP struct {
 	// How long a client may take from its first byte to connection.open. A plain number is
 	// milliseconds.
 	HandshakeTimeout time.Duration `key:"handshake_timeout" bare:"ms" min:"100ms" max:"10m"`
+
+	// The SASL mechanisms clients may log in with. EXTERNAL is for those that have shown a TLS
+	// certificate, and needs no password.
+	AuthMechanisms []string `key:"auth_mechanisms" oneof:"PLAIN AMQPLAIN EXTERNAL"`
+
+	// The wrong passwords that are looked at in a second from one address, of AMQP and of the
+	// management API together. Others from there, right ones too, are refused for the rest of
+	// that second. 0 is any number.
+	MaxWrongLogins int `key:"max_wrong_logins" min:"0" max:"1000000"`
+
+	// The most connections that may be open without having logged in; more are closed at once.
+	// 0 is a quarter of max_connections or, when that is no limit either, of what the limit of
+	// open files has room for.
+	MaxUnauthenticated int `key:"max_unauthenticated" min:"0" max:"10000000"`
+
+	// The same for one address, or network of 64 bits of IPv6. 0 is any number.
+	MaxUnauthenticatedPerAddress int `key:"max_unauthenticated_per_address" min:"0" max:"10000000"`
 
 	// The largest body a message may have; a larger one closes the channel. A size.
 	MaxMessageSize Size `key:"max_message_size" min:"1" max:"512MiB"`
@@ -138,6 +158,60 @@ type AMQP struct {
 	// The version told to clients in server-properties: the level of RabbitMQ they may expect.
 	CompatVersion string `key:"compat_version"`
 }
+
+// TLS is what clients find where TLS is spoken, and what is asked of them.
+type TLS struct {
+	// The addresses AMQP clients connect to with TLS, each host:port, :port or a port; or off.
+	Listen []string `key:"listen" empty:"off"`
+
+	// The addresses that answer the management HTTP API over HTTPS, each host:port, :port or a
+	// port; or off.
+	ManagementListen []string `key:"management_listen" empty:"off"`
+
+	// The file with the certificate of this broker, in PEM, followed by those between it and
+	// its authority. When empty there is no TLS. It and the files below are read again when they
+	// have changed, and on SIGHUP; connections that are open stay.
+	CertFile string `key:"cert_file" optional:"true"`
+
+	// The file with the key of that certificate, in PEM, not encrypted.
+	KeyFile string `key:"key_file" optional:"true"`
+
+	// The file with the authorities, in PEM, that certificates of clients have to come from.
+	CAFile string `key:"ca_file" optional:"true"`
+
+	// A file with lists of revoked certificates, in PEM, each signed by an authority in ca_file.
+	CRLFile string `key:"crl_file" optional:"true"`
+
+	// What is asked of AMQP clients. none asks for no certificate, optional verifies one that a
+	// client has, required refuses clients without one.
+	Verify string `key:"verify" oneof:"none optional required"`
+
+	// The same for clients of the management API, who log in with a password in any case.
+	ManagementVerify string `key:"management_verify" oneof:"none optional required"`
+
+	// What of a client's certificate names the user that the mechanism EXTERNAL logs in.
+	LoginFrom string `key:"login_from" oneof:"common_name distinguished_name subject_alternative_name"`
+
+	// The type of the subject alternative name that names the user, with login_from:
+	// subject_alternative_name.
+	LoginSANType string `key:"login_san_type" oneof:"dns email uri ip"`
+
+	// Which of the names of that type, from 0.
+	LoginSANIndex int `key:"login_san_index" min:"0" max:"1000"`
+
+	// The oldest version of TLS that is spoken.
+	MinVersion string `key:"min_version" oneof:"1.2 1.3"`
+
+	// How long a client may take to agree on TLS. It is part of amqp.handshake_timeout. A plain
+	// number is milliseconds.
+	HandshakeTimeout time.Duration `key:"handshake_timeout" bare:"ms" min:"100ms" max:"10m"`
+
+	// How often the files are looked at. 0 is only on SIGHUP. A plain number is seconds.
+	ReloadInterval time.Duration `key:"reload_interval" bare:"s" min:"0s" max:"24h"`
+}
+
+// Enabled tells whether there is TLS.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
 
 // Store is where messages and declarations are kept.
 type Store struct {
@@ -209,6 +283,21 @@ func Default() Config {
 			ConsumerTimeoutAction:  "consumer",
 			CompatProduct:          "RabbitMQ",
 			CompatVersion:          "4.2.0",
+
+			AuthMechanisms:               []string{"PLAIN", "AMQPLAIN", "EXTERNAL"},
+			MaxWrongLogins:               10,
+			MaxUnauthenticatedPerAddress: 100,
+		},
+		TLS: TLS{
+			Listen:           []string{":5671"},
+			ManagementListen: []string{":15671"},
+			Verify:           "none",
+			ManagementVerify: "none",
+			LoginFrom:        "common_name",
+			LoginSANType:     "dns",
+			MinVersion:       "1.2",
+			HandshakeTimeout: 5 * time.Second,
+			ReloadInterval:   10 * time.Second,
 		},
 		Store: Store{
 			Backend:     "badger",

@@ -243,3 +243,24 @@ func TestErrorsAreAllToldAtOnce(t *testing.T) {
 	refused(t, "log: {level: loud}\namqp:\n  frame_max: 12x\n  channel_max: many\n", "12x", "many")
 	refused(t, "log: {level: loud}\namqp:\n  frame_max: 12\n", "loud", "below")
 }
+
+func TestFilesOfTLSBelongTogether(t *testing.T) {
+	refused(t, "tls: {cert_file: a}", "tls.key_file", "is empty")
+	refused(t, "tls: {key_file: a}", "tls.cert_file", "is empty")
+	refused(t, "tls: {cert_file: a, key_file: b, verify: required}", "tls.verify", "tls.ca_file")
+	refused(t, "tls: {cert_file: a, key_file: b, management_verify: optional}", "tls.management_verify", "tls.ca_file")
+	refused(t, "tls: {cert_file: a, key_file: b, crl_file: c}", "tls.crl_file", "tls.ca_file")
+	refused(t, "tls: {ca_file: a}", "tls.ca_file", "without tls.cert_file")
+	refused(t, "tls: {ca_file: a, verify: required}", "tls.verify", "without tls.cert_file")
+	refused(t, "tls: {certfile: a}", "tls.cert_file") // as RabbitMQ has it
+	refused(t, "tls: {listen: x}", "tls.listen", "host:port")
+	refused(t, "tls: {min_version: 1.1}", "tls.min_version", "1.1")
+	refused(t, "amqp: {auth_mechanisms: [PLAIN, GSSAPI]}", "amqp.auth_mechanisms", "GSSAPI")
+	c := load(t, "tls: {cert_file: a, key_file: b, ca_file: c, verify: required, listen: 5671, min_version: 1.3}")
+	if !c.TLS.Enabled() || !reflect.DeepEqual(c.TLS.Listen, []string{":5671"}) || c.TLS.MinVersion != "1.3" {
+		t.Errorf("got %+v", c.TLS)
+	}
+	if Default().TLS.Enabled() {
+		t.Error("got TLS without a certificate")
+	}
+}

@@ -45,7 +45,11 @@ var comments = sync.OnceValue(func() map[string]string {
 func (s setting) comment() string {
 	text := comments()[s.owner.Name()+"."+s.field.Name]
 	if words := s.tag("oneof"); words != "" {
-		text += "\nOne of " + strings.Join(strings.Fields(words), ", ") + "."
+		one := "One of "
+		if s.field.Type == listType {
+			one = "Each is one of "
+		}
+		text += "\n" + one + strings.Join(strings.Fields(words), ", ") + "."
 	}
 	if s.tag("min") != "" && s.tag("max") != "" {
 		text += "\nFrom " + s.tag("min") + " to " + s.tag("max") + "."

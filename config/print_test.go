@@ -22,6 +22,12 @@ func everything() Config {
 		AMQP: AMQP{
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,
 			MaxConsumersPerChannel: 2, MaxConnections: 3, MaxChannels: 4, MaxQueues: 5, MaxExchanges: 6, ConsumerTimeout: time.Hour, ConsumerTimeoutAction: "channel", OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
+			AuthMechanisms: []string{"EXTERNAL"}, MaxWrongLogins: 3, MaxUnauthenticated: 5, MaxUnauthenticatedPerAddress: 6,
+		},
+		TLS: TLS{
+			Listen: []string{"[::1]:1"}, ManagementListen: []string{}, CertFile: "a", KeyFile: "b", CAFile: "c", CRLFile: "d",
+			Verify: "optional", ManagementVerify: "required", LoginFrom: "subject_alternative_name", LoginSANType: "ip", LoginSANIndex: 1,
+			MinVersion: "1.3", HandshakeTimeout: time.Second, ReloadInterval: 0,
 		},
 		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, JournalMax: 20e6, Readahead: "system", Ballast: 0, EncryptionKeyFile: "/run/secrets/a key"},
 		Log:   Log{Level: "trace", Format: "json"},

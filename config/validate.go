@@ -27,26 +27,54 @@ func (c *Config) problems() []problem {
 			add(s.key, "%s", text)
 		}
 	}
-	for _, address := range c.Listen {
-		if err := checkAddress(address); err != nil {
-			add("listen", "%s", err)
+	for _, of := range []struct {
+		key       string
+		addresses []string
+	}{
+		{"listen", c.Listen}, {"metrics_listen", c.MetricsListen}, {"management_listen", c.ManagementListen},
+		{"tls.listen", c.TLS.Listen}, {"tls.management_listen", c.TLS.ManagementListen},
+	} {
+		for _, address := range of.addresses {
+			if err := checkAddress(address); err != nil {
+				add(of.key, "%s", err)
+			}
 		}
 	}
-	for _, address := range c.MetricsListen {
-		if err := checkAddress(address); err != nil {
-			add("metrics_listen", "%s", err)
-		}
-	}
-	for _, address := range c.ManagementListen {
-		if err := checkAddress(address); err != nil {
-			add("management_listen", "%s", err)
-		}
-	}
+	c.TLS.check(add)
 	if c.AMQP.Heartbeat%time.Second != 0 {
 		add("amqp.heartbeat", "%s is not a whole number of seconds, which is what is agreed with clients", c.AMQP.Heartbeat)
 	}
 	c.Topology.check(add)
 	return found
+}
+
+// check finds files that are of no use without others.
+func (t *TLS) check(add func(key, format string, args ...any)) {
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		add("tls.key_file", "is empty, where tls.cert_file has a certificate")
+	case t.CertFile == "" && t.KeyFile != "":
+		add("tls.cert_file", "is empty, where tls.key_file has a key")
+	}
+	if t.CertFile == "" {
+		for _, of := range []struct{ key, value, none string }{
+			{"tls.ca_file", t.CAFile, ""}, {"tls.verify", t.Verify, "none"}, {"tls.management_verify", t.ManagementVerify, "none"},
+		} {
+			if of.value != of.none && t.KeyFile == "" {
+				add(of.key, "is %s, and without tls.cert_file there is no TLS", of.value)
+			}
+		}
+	}
+	if t.CAFile == "" {
+		for _, of := range []struct{ key, value string }{{"tls.verify", t.Verify}, {"tls.management_verify", t.ManagementVerify}} {
+			if of.value == "optional" || of.value == "required" {
+				add(of.key, "is %s, and tls.ca_file does not say whose certificates are good", of.value)
+			}
+		}
+		if t.CRLFile != "" {
+			add("tls.crl_file", "is set, and tls.ca_file does not say whose lists are good")
+		}
+	}
 }
 
 // check holds s against the limits in its tags.
@@ -60,6 +88,16 @@ func (s setting) check(c *Config) (problems []string) {
 		}
 		if words := strings.Fields(s.tag("oneof")); len(words) > 0 && v.String() != "" && !slices.Contains(words, v.String()) {
 			problems = append(problems, fmt.Sprintf("%q is none of %s", v.String(), strings.Join(words, ", ")))
+		}
+	case reflect.Slice:
+		words := strings.Fields(s.tag("oneof"))
+		for _, item := range v.Interface().([]string) {
+			if len(words) > 0 && !slices.Contains(words, item) {
+				problems = append(problems, fmt.Sprintf("%q is none of %s", item, strings.Join(words, ", ")))
+			}
+		}
+		if len(words) > 0 && v.Len() == 0 {
+			problems = append(problems, "is empty")
 		}
 	case reflect.Int, reflect.Int64:
 		if limit := s.tag("min"); limit != "" && v.Int() < s.limit(limit) {
@@ -83,7 +121,7 @@ func (s setting) limit(tag string) int64 {
 
 // normalise writes addresses given as a port alone as :port.
 func (c *Config) normalise() {
-	for _, list := range [][]string{c.Listen, c.MetricsListen, c.ManagementListen} {
+	for _, list := range [][]string{c.Listen, c.MetricsListen, c.ManagementListen, c.TLS.Listen, c.TLS.ManagementListen} {
 		for i, address := range list {
 			if _, err := strconv.ParseUint(address, 10, 64); err == nil {
 				list[i] = ":" + address

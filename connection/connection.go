@@ -33,6 +33,8 @@ type Peer struct {
 	Loopback bool
 	// Remote is the client's address and Local ours; not valid when they are not known.
 	Remote, Local netip.AddrPort
+	// TLS is what was agreed on; nil without it.
+	TLS *broker.TLSInfo
 }
 
 // Connection is the conversation with one client.
@@ -143,7 +145,7 @@ func (s state) String() string {
 	return [...]string{"greeting", "starting", "tuning", "opening", "running", "closing", "closing", "closed"}[s]
 }
 
-// New returns a connection whose client has said nothing yet.
+// New returns a connection whose client has said nothing yet, and was accepted at now.
 func New(now time.Time, b *broker.Broker, out *Outbound, peer Peer, opts Options) *Connection {
 	opts.complete()
 	c := &Connection{
@@ -398,6 +400,9 @@ func (c *Connection) Identity() (user, vhost string, open bool) {
 	}
 	return c.client.user, c.vhost.Name(), true
 }
+
+// LoggedIn reports whether the client has logged in.
+func (c *Connection) LoggedIn() bool { return c.client.user != "" }
 
 // Spoke reports whether the client said anything but hello. One that did not is a probe of
 // a load balancer (W-8), or a health check that wants to be greeted.

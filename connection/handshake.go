@@ -1,9 +1,11 @@
 package connection
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -38,7 +40,7 @@ func (c *Connection) greet(b []byte) (n int) {
 	if !accepted {
 		c.spoke = true
 		c.out.end(append(c.out.begin(), amqp.ProtocolHeader...), &c.effects.Wakes)
-		c.reason = fmt.Errorf("client greeted with %q", b[:n])
+		c.reason = stranger(b[:n])
 		c.state = ended
 		return len(b)
 	}
@@ -46,11 +48,30 @@ func (c *Connection) greet(b []byte) (n int) {
 		VersionMajor:     0,
 		VersionMinor:     9,
 		ServerProperties: appendAlarms(c.opts.serverProperties(), c.b.Alarms()),
-		Mechanisms:       auth.Mechanisms,
+		Mechanisms:       strings.Join(c.b.Mechanisms(c.peer.certificate() != nil), " "),
 		Locales:          "en_US",
 	})
 	c.state = starting
 	return n
+}
+
+// stranger is what to say of a client that speaks something else (W-7).
+func stranger(greeting []byte) error {
+	switch {
+	case len(greeting) > 2 && greeting[0] == 0x16 && greeting[1] == 3:
+		return errors.New("client speaks TLS, on a port without it")
+	case string(greeting[:min(4, len(greeting))]) == "GET ":
+		return errors.New("client speaks HTTP, on a port of AMQP")
+	}
+	return fmt.Errorf("client greeted with %q", greeting)
+}
+
+// certificate is the client's, if it has shown one that was verified.
+func (p *Peer) certificate() *x509.Certificate {
+	if p.TLS == nil {
+		return nil
+	}
+	return p.TLS.PeerCertificate
 }
 
 // serverProperties are C-2's with the capabilities of C-3.
@@ -176,7 +197,13 @@ func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
 	c.client.cancelNotify = capability(m.ClientProperties, "consumer_cancel_notify")
 	c.client.authFailure = capability(m.ClientProperties, "authentication_failure_close")
 	c.client.blocked = capability(m.ClientProperties, "connection.blocked")
-	user, err := c.b.Authenticate(m.Mechanism, []byte(m.Response), c.peer.Loopback)
+	user, err := c.b.Authenticate(c.now, broker.Login{
+		Mechanism:   m.Mechanism,
+		Response:    []byte(m.Response),
+		From:        c.peer.Remote.Addr(),
+		Loopback:    c.peer.Loopback,
+		Certificate: c.peer.certificate(),
+	})
 	if err != nil {
 		if c.client.authFailure && !errors.Is(err, auth.ErrMalformed) {
 			c.send(0, &amqp.ConnectionClose{

@@ -26,6 +26,7 @@ func (c *Connection) newSession(vhost string) *session {
 		Here:             c.peer.Local,
 		OpenedAt:         c.now,
 		Mechanism:        c.client.mechanism,
+		TLS:              c.peer.TLS,
 		ChannelMax:       c.opts.ChannelMax,
 		FrameMax:         c.frameMax,
 		Heartbeat:        c.Heartbeat(),

@@ -1,7 +1,7 @@
 package management
 
 import (
-	"net"
+	"errors"
 	"net/http"
 	"net/netip"
 
@@ -55,8 +55,16 @@ func (c *call) login() error {
 	if !ok {
 		return failed
 	}
-	if err := c.Broker.CheckPassword(name, password, isLoopback(c.r.RemoteAddr)); err != nil {
-		c.Log.Warn().Err(err).Str("peer", c.r.RemoteAddr).Msg("login to the API refused")
+	from := addressOf(c.r.RemoteAddr)
+	if err := c.Broker.LogIn(c.now, auth.Credentials{User: name, Password: password}, from, from.IsLoopback()); err != nil {
+		var unheard *broker.TooManyLogins
+		if errors.As(err, &unheard) {
+			failed = &Refusal{http.StatusTooManyRequests, "too_many_requests", "Too many wrong logins from this address"}
+			c.w.Header().Set("Retry-After", "1")
+		}
+		if unheard == nil || unheard.First {
+			c.Log.Warn().Err(err).Str("peer", c.r.RemoteAddr).Msg("login to the API refused")
+		}
 		return failed
 	}
 	u, ok := c.Broker.User(name)
@@ -67,13 +75,13 @@ func (c *call) login() error {
 	return nil
 }
 
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
+// addressOf is the address of host:port, not valid if it is none.
+func addressOf(peer string) netip.Addr {
+	a, err := netip.ParseAddrPort(peer)
 	if err != nil {
-		return false
+		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
+	return a.Addr().Unmap()
 }
 
 // authorize asks whether the caller may take a route. In the virtual host of its path, if it

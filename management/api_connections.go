@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
@@ -137,6 +138,13 @@ func (c *call) describeConnection(s session) object {
 		"peer_cert_issuer":          nil,
 		"peer_cert_subject":         nil,
 		"peer_cert_validity":        nil,
+	}
+	if t := s.TLS; t != nil {
+		o["ssl"], o["ssl_protocol"], o["ssl_key_exchange"], o["ssl_cipher"], o["ssl_hash"] = true, t.Version, t.KeyExchange, t.Cipher, t.Hash
+		if p := t.PeerCertificate; p != nil {
+			o["peer_cert_issuer"], o["peer_cert_subject"] = auth.DistinguishedNameOf(p.RawIssuer), auth.DistinguishedNameOf(p.RawSubject)
+			o["peer_cert_validity"] = p.NotBefore.UTC().Format(time.RFC3339) + " - " + p.NotAfter.UTC().Format(time.RFC3339)
+		}
 	}
 	if s.Peer.IsValid() {
 		o["peer_host"], o["peer_port"] = s.Peer.Addr().String(), s.Peer.Port()

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/queue"
@@ -22,8 +23,12 @@ type Node struct {
 	CompatVersion string // the version of RabbitMQ to pass for
 	Started       time.Time
 	Listeners     []Listener
-	DataDir       string
-	ConfigFiles   []string
+	// CertificateEnds is when that of the listeners with TLS does; zero without TLS.
+	CertificateEnds time.Time
+	// MostConnections is how many may be open; 0 is any number.
+	MostConnections int
+	DataDir         string
+	ConfigFiles     []string
 
 	// Figures of the process, in bytes or numbers. Those that are not known are negative, and
 	// limits that are not watched are 0.
@@ -34,7 +39,7 @@ type Node struct {
 
 // Listener is where the node listens.
 type Listener struct {
-	Protocol string // as RabbitMQ calls it: amqp, http, http/prometheus
+	Protocol string // as RabbitMQ calls it: amqp, amqp/ssl, http, https, http/prometheus
 	Address  netip.AddrPort
 }
 
@@ -200,7 +205,7 @@ func (n *Node) listeners() []object {
 func (n *Node) contexts() []object {
 	all := []object{}
 	for _, l := range n.Listeners {
-		what, ok := map[string]string{"http": "RabbitMQ Management", "http/prometheus": "RabbitMQ Prometheus"}[l.Protocol]
+		what, ok := map[string]string{"http": "RabbitMQ Management", "https": "RabbitMQ Management", "http/prometheus": "RabbitMQ Prometheus"}[l.Protocol]
 		if ok {
 			all = append(all, object{"node": n.Name, "description": what, "path": "/", "ip": l.Address.Addr().String(), "port": strconv.Itoa(int(l.Address.Port())), "ssl_opts": []any{}})
 		}
@@ -248,7 +253,7 @@ func (c *call) describeNode(n *Node) object {
 		"log_files":                []string{"<stdout>"},
 		"net_ticktime":             60,
 		"exchange_types":           exchangeTypes(),
-		"auth_mechanisms":          []object{{"name": "PLAIN", "description": "SASL PLAIN authentication mechanism", "enabled": true}, {"name": "AMQPLAIN", "description": "QPid AMQPLAIN mechanism", "enabled": true}},
+		"auth_mechanisms":          c.mechanisms(),
 		"applications":             []object{{"name": "rabbit", "description": "RabbitMQ", "version": n.CompatVersion}, {"name": "leveret", "description": product, "version": n.Version}},
 		"enabled_plugins":          []string{"rabbitmq_management", "rabbitmq_prometheus"},
 		"contexts":                 n.contexts(),
@@ -385,13 +390,59 @@ func (c *call) protocolCheck() error {
 	return c.failed("No active listener", object{"missing": c.args[0], "protocols": protocols})
 }
 
-// certificateCheck passes: no listener has a certificate yet.
+// certificateCheck fails when a certificate ends within a time.
 func (c *call) certificateCheck() error {
-	if _, err := strconv.ParseUint(c.args[0], 10, 32); err != nil {
+	within, err := strconv.ParseUint(c.args[0], 10, 16)
+	if err != nil {
 		return badRequest("Invalid expiration value.")
 	}
-	if !slices.Contains([]string{"days", "weeks", "months", "years"}, c.args[1]) {
+	n, until := int(within), c.now
+	switch c.args[1] {
+	case "days":
+		until = until.AddDate(0, 0, n)
+	case "weeks":
+		until = until.AddDate(0, 0, 7*n)
+	case "months":
+		until = until.AddDate(0, n, 0)
+	case "years":
+		until = until.AddDate(n, 0, 0)
+	default:
 		return badRequest("Time unit not recognised. Use: days, weeks, months, years.")
 	}
-	return c.fine()
+	ends := c.self().CertificateEnds
+	if ends.IsZero() || ends.After(until) {
+		return c.fine()
+	}
+	expired := []object{}
+	for _, l := range c.self().Listeners {
+		if l.Protocol == "amqp/ssl" || l.Protocol == "https" {
+			expired = append(expired, object{
+				"node": c.self().Name, "protocol": l.Protocol, "interface": l.Address.Addr().String(), "port": l.Address.Port(),
+				"certfile_expires_on": []string{ends.UTC().Format(time.DateTime)},
+			})
+		}
+	}
+	return c.failed("Certificates expiring", object{"expired": expired})
+}
+
+// connectionCheck fails when no more connections are let in.
+func (c *call) connectionCheck() error {
+	limit, current := c.self().MostConnections, len(c.Broker.Sessions())
+	if limit == 0 || current < limit {
+		return c.fine()
+	}
+	return c.failed("node connection limit is reached", object{"current": current, "limit": limit})
+}
+
+// mechanisms are those of SASL that clients may log in with.
+func (c *call) mechanisms() []object {
+	all := []object{}
+	for _, name := range c.Broker.Mechanisms(!c.self().CertificateEnds.IsZero()) {
+		all = append(all, object{"name": name, "enabled": true, "description": map[string]string{
+			auth.Plain:    "SASL PLAIN authentication mechanism",
+			auth.AMQPlain: "QPid AMQPLAIN mechanism",
+			auth.External: "TLS peer verification using client x509 certificate authentication mechanism",
+		}[name]})
+	}
+	return all
 }

@@ -135,7 +135,7 @@ var routes = []route{
 	get("health/checks/node-is-quorum-critical", manager, (*call).alone),
 	get("health/checks/node-is-mirror-sync-critical", manager, (*call).alone),
 	get("health/checks/is-in-service", manager, (*call).fine),
-	get("health/checks/below-node-connection-limit", manager, (*call).fine),
+	get("health/checks/below-node-connection-limit", manager, (*call).connectionCheck),
 	get("health/checks/ready-to-serve-clients", manager, (*call).fine),
 
 	// What only plugins of RabbitMQ have.

@@ -23,6 +23,14 @@ type Options struct {
 	DiskFreeLimit int64             // bytes; 0 when the disk is not watched
 	MemoryLimit   int64             // bytes; 0 when memory is not watched
 	Store         func() StoreStats // nil when there is nothing to tell
+	// Certificates tells of those of TLS; nil without it.
+	Certificates func() CertificateStats
+}
+
+// CertificateStats are the counters of the certificates of TLS.
+type CertificateStats struct {
+	NotAfter          time.Time // when the one in use ends
+	Reloads, Failures uint64    // how often new ones were taken, or could not be
 }
 
 // StoreStats are the counters of the store, since it was opened.

@@ -60,11 +60,31 @@ func (n *nodeCollector) objects(s sink) {
 	s.counter("rabbitmq_queues_created_total", "Total number of queues created", c.QueuesCreated.Load())
 	s.counter("rabbitmq_queues_deleted_total", "Total number of queues deleted", c.QueuesDeleted.Load())
 
+	n.security(s)
 	accepted, refused := c.AuthenticationAccepted.Load(), c.AuthenticationRefused.Load()
 	a := s.with("protocol")
 	a.counter("rabbitmq_auth_attempts_total", "Total number of authorization attempts", accepted+refused, protocol)
 	a.counter("rabbitmq_auth_attempts_succeeded_total", "Total number of successful authentication attempts", accepted, protocol)
 	a.counter("rabbitmq_auth_attempts_failed_total", "Total number of failed authentication attempts", refused, protocol)
+}
+
+// security is what was refused before anybody had logged in, and what TLS lives on.
+func (n *nodeCollector) security(s sink) {
+	c := &n.o.Broker.Counters
+	s.gauge("leveret_connections_unauthenticated", "Connections currently open that have not logged in", float64(c.Newcomers.Load()))
+	refused := s.with("reason")
+	const help = "Connections closed at once because too many had not logged in, of all or of their address"
+	refused.counter("leveret_connections_refused_total", help, c.NewcomersRefused.Load(), "unauthenticated")
+	refused.counter("leveret_connections_refused_total", help, c.NeighboursRefused.Load(), "unauthenticated_of_address")
+	s.counter("leveret_logins_unheard_total", "Logins refused without looking at the password, because too many from their address were wrong", c.LoginsUnheard.Load())
+	s.counter("leveret_tls_handshakes_failed_total", "TLS handshakes of AMQP clients that failed", c.HandshakesFailed.Load())
+	if n.o.Certificates == nil {
+		return
+	}
+	t := n.o.Certificates()
+	s.gauge("leveret_tls_certificate_not_after_seconds", "When the certificate in use ends, since 1970", float64(t.NotAfter.Unix()))
+	s.counter("leveret_tls_certificates_replaced_total", "Times that new certificates were taken from their files", t.Reloads)
+	s.counter("leveret_tls_certificates_refused_total", "Times that new certificates could not be taken from their files", t.Failures)
 }
 
 // publishing is what became of what publishers sent.

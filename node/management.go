@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,27 +28,29 @@ import (
 type managementServer struct {
 	servers   []*http.Server
 	listeners []net.Listener // over TCP
+	secure    []net.Listener // those with TLS
 	serving   sync.WaitGroup
 }
 
 // start listens. The store is open, so no other broker has the directory. Requests that come
 // before it returns are answered.
-func (m *managementServer) start(c config.Config, o management.Options, log zerolog.Logger) error {
-	for _, address := range c.ManagementListen {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			for _, l := range m.listeners {
-				err = errors.Join(err, l.Close())
-			}
-			return fmt.Errorf("listen on %s for management: %w", address, err)
-		}
-		m.listeners = append(m.listeners, l)
+func (m *managementServer) start(c config.Config, t *tls.Config, o management.Options, log zerolog.Logger) error {
+	err := m.listen(&m.listeners, c.ManagementListen)
+	if err == nil && t != nil {
+		err = m.listen(&m.secure, c.TLS.ManagementListen)
+	}
+	if err != nil {
+		return err
 	}
 	open := management.Server(management.Handler(o), log)
 	m.servers = append(m.servers, open)
 	for _, l := range m.listeners {
 		log.Info().Stringer("address", l.Addr()).Msg("listening for management")
 		m.serve(open, l, log)
+	}
+	for _, l := range m.secure {
+		log.Info().Stringer("address", l.Addr()).Msg("listening for management with TLS")
+		m.serve(open, tls.NewListener(l, t), log)
 	}
 	if storeDir(c) == "" {
 		return nil
@@ -67,6 +71,21 @@ func (m *managementServer) start(c config.Config, o management.Options, log zero
 	return nil
 }
 
+// listen adds listeners. When it cannot, it takes all there are away.
+func (m *managementServer) listen(to *[]net.Listener, addresses []string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			for _, l := range slices.Concat(m.listeners, m.secure) {
+				err = errors.Join(err, l.Close())
+			}
+			return fmt.Errorf("listen on %s for management: %w", address, err)
+		}
+		*to = append(*to, l)
+	}
+	return nil
+}
+
 func (m *managementServer) serve(s *http.Server, l net.Listener, log zerolog.Logger) {
 	m.serving.Go(func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -84,9 +103,9 @@ func (m *managementServer) stop() {
 	m.serving.Wait()
 }
 
-func (m *managementServer) addresses() []net.Addr {
+func addressesOf(listeners []net.Listener) []net.Addr {
 	var all []net.Addr
-	for _, l := range m.listeners {
+	for _, l := range listeners {
 		all = append(all, l.Addr())
 	}
 	return all
@@ -109,14 +128,18 @@ func (n *Node) managementOptions(c config.Config, o Options, started time.Time) 
 				CompatVersion: c.AMQP.CompatVersion,
 				Started:       started,
 				Listeners:     n.listeners(),
-				DataDir:       c.DataDir,
-				ConfigFiles:   c.Files,
-				MemoryUsed:    p.Memory,
-				MemoryLimit:   n.watch.memoryLimit(),
-				DiskFree:      p.DiskFree,
-				DiskLimit:     n.watch.diskLimit(),
-				OpenFiles:     p.OpenFiles,
-				MostFiles:     p.MaxFiles,
+
+				CertificateEnds: n.certificateEnds(),
+				MostConnections: c.AMQP.MaxConnections,
+
+				DataDir:     c.DataDir,
+				ConfigFiles: c.Files,
+				MemoryUsed:  p.Memory,
+				MemoryLimit: n.watch.memoryLimit(),
+				DiskFree:    p.DiskFree,
+				DiskLimit:   n.watch.diskLimit(),
+				OpenFiles:   p.OpenFiles,
+				MostFiles:   p.MaxFiles,
 			}
 		},
 	}
@@ -128,7 +151,10 @@ func (n *Node) listeners() []management.Listener {
 	for _, of := range []struct {
 		protocol  string
 		addresses []net.Addr
-	}{{"amqp", n.Addresses()}, {"http", n.ManagementAddresses()}, {"http/prometheus", n.MetricsAddresses()}} {
+	}{
+		{"amqp", n.Addresses()}, {"amqp/ssl", n.TLSAddresses()}, {"http", n.ManagementAddresses()},
+		{"https", n.ManagementTLSAddresses()}, {"http/prometheus", n.MetricsAddresses()},
+	} {
 		for _, a := range of.addresses {
 			if t, ok := a.(*net.TCPAddr); ok {
 				all = append(all, management.Listener{Protocol: of.protocol, Address: t.AddrPort()})

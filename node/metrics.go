@@ -63,7 +63,15 @@ func (m *metricsServer) addresses() []net.Addr {
 
 // metricsHandler is the page of this node.
 func (n *Node) metricsHandler(c config.Config, o Options, started time.Time) http.Handler {
+	var certificates func() metrics.CertificateStats
+	if n.certificates != nil {
+		certificates = func() metrics.CertificateStats {
+			s := n.certificates.Stats()
+			return metrics.CertificateStats{NotAfter: s.NotAfter, Reloads: s.Reloads, Failures: s.Failures}
+		}
+	}
 	return metrics.Handler(metrics.Options{
+		Certificates:  certificates,
 		Broker:        n.broker,
 		Node:          c.NodeName,
 		ClusterID:     n.store.ID(),

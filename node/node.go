@@ -12,7 +12,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/certificates"
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/metrics"
 	"github.com/leveretmq/leveret/persistence"
 	"github.com/leveretmq/leveret/server"
 	"github.com/leveretmq/leveret/topology"
@@ -34,6 +36,8 @@ type Node struct {
 	metrics    metricsServer
 	management managementServer
 	watch      *watch
+
+	certificates *certificates.Store // nil without TLS
 }
 
 // Start makes a node of c, which is taken as valid. When it returns, everything
@@ -51,6 +55,9 @@ func Start(c config.Config, o Options) (*Node, error) {
 
 func (n *Node) start(c config.Config, o Options) (err error) {
 	started := time.Now()
+	if n.certificates, err = loadCertificates(c.TLS, o.Log); err != nil {
+		return err
+	}
 	dir := storeDir(c)
 	if n.store, err = openStore(c, dir, o.Log); err != nil {
 		return err
@@ -71,13 +78,15 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 		return err
 	}
 	n.watch.start()
-	if n.server, err = server.Start(n.broker, serverOptions(c, o, n.store)); err != nil {
+	options := serverOptions(c, o, n.store)
+	options.TLS, options.MaxNewcomers = n.amqpTLS(c.TLS), mostNewcomers(c.AMQP, metrics.ReadProcess(c.DataDir).MaxFiles)
+	if n.server, err = server.Start(n.broker, options); err != nil {
 		return err
 	}
 	if err := n.metrics.start(c.MetricsListen, n.metricsHandler(c, o, started), o.Log); err != nil {
 		return err
 	}
-	if err := n.management.start(c, n.managementOptions(c, o, started), o.Log); err != nil {
+	if err := n.management.start(c, n.managementTLS(c.TLS), n.managementOptions(c, o, started), o.Log); err != nil {
 		return err
 	}
 	n.warnAboutGuest()
@@ -144,11 +153,17 @@ func (n *Node) Broker() *broker.Broker { return n.broker }
 // Addresses are where AMQP clients connect to.
 func (n *Node) Addresses() []net.Addr { return n.server.Addresses() }
 
+// TLSAddresses are where AMQP clients connect to with TLS.
+func (n *Node) TLSAddresses() []net.Addr { return n.server.TLSAddresses() }
+
 // MetricsAddresses are where /metrics is answered.
 func (n *Node) MetricsAddresses() []net.Addr { return n.metrics.addresses() }
 
 // ManagementAddresses are where the management API is answered for those who log in.
-func (n *Node) ManagementAddresses() []net.Addr { return n.management.addresses() }
+func (n *Node) ManagementAddresses() []net.Addr { return addressesOf(n.management.listeners) }
+
+// ManagementTLSAddresses are where it is answered over HTTPS.
+func (n *Node) ManagementTLSAddresses() []net.Addr { return addressesOf(n.management.secure) }
 
 // Failed is closed when the store has failed. Nothing is confirmed any more then, and the
 // node has to be stopped and started again (P6).
@@ -165,6 +180,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.metrics.stop()
 	if n.watch != nil {
 		n.watch.close()
+	}
+	if n.certificates != nil {
+		n.certificates.Close()
 	}
 	if n.store == nil {
 		return nil

@@ -2,8 +2,11 @@ package node
 
 import (
 	"net"
+	"runtime"
+	"slices"
 	"time"
 
+	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/connection"
@@ -28,13 +31,18 @@ func brokerOptions(c config.Config) broker.Options {
 			Queues:      c.AMQP.MaxQueues,
 			Exchanges:   c.AMQP.MaxExchanges,
 		},
+		Mechanisms:      c.AMQP.AuthMechanisms,
+		CertificateName: auth.CertificateName{From: c.TLS.LoginFrom, SANType: c.TLS.LoginSANType, SANIndex: c.TLS.LoginSANIndex},
+		LoginRate:       c.AMQP.MaxWrongLogins,
+		// Whoever guesses leaves some of the machine to the others.
+		PasswordChecks: max(runtime.GOMAXPROCS(0)/2, 1),
 	}
 }
 
 // serverOptions are c's. A shutdown timeout of zero cuts clients off at once, where a zero
 // CloseWait would be the default.
 func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
-	return server.Options{
+	s := server.Options{
 		Listen:    c.Listen,
 		Gate:      g,
 		Log:       o.Log,
@@ -54,7 +62,13 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 			MaxConsumers:     c.AMQP.MaxConsumersPerChannel,
 			CloseOverdue:     c.AMQP.ConsumerTimeoutAction == "channel",
 		},
+		MaxNewcomersPerAddress: c.AMQP.MaxUnauthenticatedPerAddress,
+		TLSHandshakeTimeout:    c.TLS.HandshakeTimeout,
 	}
+	if c.TLS.Enabled() {
+		s.TLSListen = c.TLS.Listen
+	}
+	return s
 }
 
 // warnAboutGuest is loud when a user and password that everybody knows let in whoever can
@@ -63,7 +77,7 @@ func (n *Node) warnAboutGuest() {
 	if n.broker.CheckPassword("guest", "guest", false) != nil {
 		return
 	}
-	if a := firstExposed(append(n.Addresses(), n.ManagementAddresses()...)); a != nil {
+	if a := firstExposed(slices.Concat(n.Addresses(), n.TLSAddresses(), n.ManagementAddresses(), n.ManagementTLSAddresses())); a != nil {
 		n.log.Warn().Stringer("address", a).
 			Msg("ANYONE WHO CAN REACH THIS BROKER CAN LOG IN as guest with the password guest: " +
 				"set default_user and default_pass, or loopback_users, before others can")

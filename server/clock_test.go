@@ -39,7 +39,7 @@ func withServer(t *testing.T, f func(s *Server, connect func() net.Conn, log *lo
 		check(t, err)
 		f(s, func() net.Conn {
 			ours, theirs := net.Pipe()
-			s.serve(loopback{ours})
+			s.take(loopback{ours}, false)
 			return theirs
 		}, log)
 		s.Shutdown(context.Background())
@@ -158,7 +158,7 @@ func TestAcceptingPausesWhileThereAreNoDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{stop: make(chan struct{}), log: zerolog.Nop()}
 		l := new(exhausted)
-		s.accept(l)
+		s.accept(listener{Listener: l})
 		last := time.Duration(0)
 		for i := 1; i < len(l.tries); i++ {
 			pause := l.tries[i].Sub(l.tries[i-1])

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/connection"
 )
 
@@ -27,11 +28,13 @@ const (
 
 // conn is one socket with its two goroutines.
 type conn struct {
-	s    *Server
-	nc   net.Conn
-	core *connection.Connection
-	out  *connection.Outbound
-	log  zerolog.Logger
+	s      *Server
+	socket net.Conn
+	nc     net.Conn        // what is read and written: the socket, or TLS over it
+	tls    *broker.TLSInfo // nil without it
+	core   *connection.Connection
+	out    *connection.Outbound
+	log    zerolog.Logger
 
 	ready  chan struct{}   // the core may be fed again
 	wake   chan struct{}   // there is something to write
@@ -53,19 +56,16 @@ type conn struct {
 	idleAt   time.Time // when a large buffer is looked at next
 	opened   bool      // the log knows who it is
 	told     bool      // shutdown was passed on to the core
+	newcomer bool      // it is counted among those who have not logged in
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{
-		s:      s,
-		nc:     nc,
-		ready:  make(chan struct{}, 1),
-		wake:   make(chan struct{}, 1),
-		finish: make(chan struct{}),
-	}
+// init makes the conversation of a connection that was accepted at now.
+func (c *conn) init(now time.Time) {
+	s := c.s
+	c.ready, c.wake, c.finish = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	c.quit, c.end = context.WithCancel(context.Background())
-	remote := nc.RemoteAddr()
-	name := fmt.Sprintf("%v -> %v", remote, nc.LocalAddr())
+	remote, local := c.socket.RemoteAddr(), c.socket.LocalAddr()
+	name := nameOf(c.socket)
 	c.log = s.log.With().Str("conn", name).Logger()
 	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
 	o := s.opts.Connection
@@ -73,9 +73,16 @@ func newConn(s *Server, nc net.Conn) *conn {
 	o.Stop = c.ask
 	o.Attend = c.attend
 	o.Fail = c.fail
-	peer := connection.Peer{Name: name, Loopback: isLoopback(remote), Remote: addrPort(remote), Local: addrPort(nc.LocalAddr())}
-	c.core = connection.New(time.Now(), s.b, c.out, peer, o)
-	return c
+	peer := connection.Peer{Name: name, Loopback: isLoopback(remote), Remote: addrPort(remote), Local: addrPort(local), TLS: c.tls}
+	c.core = connection.New(now, s.b, c.out, peer, o)
+}
+
+// settle has the connection counted no longer as one that has not logged in.
+func (c *conn) settle() {
+	if c.newcomer {
+		c.newcomer = false
+		c.s.settle(c.socket)
+	}
 }
 
 func isLoopback(a net.Addr) bool {
@@ -103,7 +110,7 @@ func (c *conn) run() {
 		close(c.finish)
 		writer.Wait()
 		c.over(nil)
-		c.linger()
+		linger(c.nc, c.socket)
 		c.cut()
 		return
 	}
@@ -119,7 +126,10 @@ func (c *conn) over(err error) {
 	}
 	c.core.Close(time.Now(), err)
 	reason := c.core.Reason()
+	var unheard *broker.TooManyLogins
 	switch {
+	case errors.As(reason, &unheard) && !unheard.First:
+		c.log.Debug().AnErr("reason", reason).Msg("connection closed")
 	case !c.core.Spoke():
 		c.log.Debug().Msg("connection closed before anything was said")
 	case reason != nil:
@@ -156,25 +166,30 @@ func (c *conn) fail(err error) {
 	c.cut()
 }
 
-// cut closes the socket. It may be called from any goroutine, more than once.
+// cut closes the socket. It may be called from any goroutine, more than once. TLS has a last
+// word too, but that could wait for a client that does not read.
 func (c *conn) cut() {
 	c.cutOnce.Do(func() {
 		c.end()
-		c.nc.Close()
+		c.socket.Close()
 	})
 }
 
-// linger waits until the client has closed its end, or long enough.
-func (c *conn) linger() {
-	if t, ok := c.nc.(*net.TCPConn); ok {
-		if t.CloseWrite() != nil {
+// linger says that nothing more comes, over nc and its socket, and waits until the client has
+// closed its end, or long enough.
+func linger(nc, socket net.Conn) {
+	until := time.Now().Add(lingering)
+	if socket.SetDeadline(until) != nil {
+		return
+	}
+	for _, c := range []net.Conn{nc, socket} {
+		if t, ok := c.(interface{ CloseWrite() error }); ok && t.CloseWrite() != nil {
 			return
 		}
 	}
-	if c.nc.SetReadDeadline(time.Now().Add(lingering)) == nil {
-		// The error is that it has closed, or has not in time: both are what is waited for.
-		_, _ = io.Copy(io.Discard, c.nc)
-	}
+	// The error is that it has closed, or has not in time: both are what is waited for. What
+	// it sends is of no interest, so that it need not be made out.
+	_, _ = io.Copy(io.Discard, socket)
 }
 
 // read is the reader's loop. It returns connection.ErrEnded when the conversation came to
@@ -229,7 +244,7 @@ func (c *conn) read() (err error) {
 			}
 			quiet = true
 			c.deadline = passed // to be set anew
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter without TLS's goodbye
 			return errGone
 		default:
 			return err
@@ -346,7 +361,7 @@ func (c *conn) waitBlocked() error {
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return nil
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errGone
 	}
 	return err
@@ -376,6 +391,9 @@ func (c *conn) size(filled bool) {
 func (c *conn) introduce() {
 	if c.opened {
 		return
+	}
+	if c.core.LoggedIn() {
+		c.settle()
 	}
 	user, vhost, open := c.core.Identity()
 	if !open {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,15 @@ type Gate interface {
 type Options struct {
 	// Listen are TCP addresses; Off among them is passed over.
 	Listen []string
+	// TLSListen are those where TLS is spoken, as TLS says, which is not nil then.
+	TLSListen []string
+	TLS       *tls.Config
+	// TLSHandshakeTimeout is how long a client may take to agree on TLS (B1); 5 s when 0. It
+	// is part of the time it has to open its connection.
+	TLSHandshakeTimeout time.Duration
+	// MaxNewcomers is how many connections may not have logged in, and MaxNewcomersPerAddress
+	// how many of one address; those that come then are closed at once (A22). 0 is any number.
+	MaxNewcomers, MaxNewcomersPerAddress int
 	// Connection is what every connection is made with; its callbacks are the server's.
 	Connection connection.Options
 	// Gate may be nil.
@@ -49,7 +59,10 @@ type Server struct {
 	opts Options
 	log  zerolog.Logger
 
-	listeners []net.Listener
+	listeners []listener
+	newcomers newcomers
+	shaking   context.Context // ends when nobody is to agree on TLS any more
+	endShakes func()
 	accepting sync.WaitGroup
 	serving   sync.WaitGroup
 	ticking   sync.WaitGroup
@@ -60,6 +73,12 @@ type Server struct {
 	conns    map[*conn]struct{}
 	stopping bool
 	stopped  bool
+}
+
+// listener is where connections come from.
+type listener struct {
+	net.Listener
+	secure bool // TLS is spoken there
 }
 
 // Start listens on every address and accepts from then on. When one address cannot be
@@ -74,6 +93,9 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 	if o.Connection.Replies == nil {
 		o.Connection.Replies = new(connection.ReplyConsumers)
 	}
+	if o.TLSHandshakeTimeout == 0 {
+		o.TLSHandshakeTimeout = 5 * time.Second
+	}
 	s := &Server{
 		b:       b,
 		opts:    o,
@@ -82,17 +104,12 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 		stop:    make(chan struct{}),
 		conns:   make(map[*conn]struct{}),
 	}
-	for _, address := range o.Listen {
-		if address == Off {
-			continue
-		}
-		l, err := listen(address)
-		if err != nil {
-			s.closeListeners()
-			return nil, fmt.Errorf("listen on %s: %w", address, err)
-		}
-		s.listeners = append(s.listeners, l)
-		s.log.Info().Str("address", l.Addr().String()).Msg("listening for AMQP")
+	s.shaking, s.endShakes = context.WithCancel(context.Background())
+	if err := s.listen(o.Listen, false); err != nil {
+		return nil, err
+	}
+	if err := s.listen(o.TLSListen, true); err != nil {
+		return nil, err
 	}
 	b.OnEarlierTimer(func() { poke(s.earlier) })
 	s.ticking.Go(s.tick)
@@ -100,6 +117,28 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 		s.accepting.Go(func() { s.accept(l) })
 	}
 	return s, nil
+}
+
+// listen adds listeners. When it cannot, it takes all there are away.
+func (s *Server) listen(addresses []string, secure bool) error {
+	what := "listening for AMQP"
+	if secure {
+		what = "listening for AMQP with TLS"
+	}
+	for _, address := range addresses {
+		if address == Off {
+			continue
+		}
+		l, err := listen(address)
+		if err != nil {
+			s.closeListeners()
+			s.endShakes()
+			return fmt.Errorf("listen on %s: %w", address, err)
+		}
+		s.listeners = append(s.listeners, listener{l, secure})
+		s.log.Info().Str("address", l.Addr().String()).Msg(what)
+	}
+	return nil
 }
 
 // listen has peers that vanish without a word found out within a minute (D5), for the
@@ -114,11 +153,18 @@ func listen(address string) (net.Listener, error) {
 	return c.Listen(context.Background(), "tcp", address)
 }
 
-// Addresses are where the server listens.
-func (s *Server) Addresses() []net.Addr {
+// Addresses are where the server listens without TLS.
+func (s *Server) Addresses() []net.Addr { return s.addresses(false) }
+
+// TLSAddresses are where it listens with TLS.
+func (s *Server) TLSAddresses() []net.Addr { return s.addresses(true) }
+
+func (s *Server) addresses(secure bool) []net.Addr {
 	var all []net.Addr
 	for _, l := range s.listeners {
-		all = append(all, l.Addr())
+		if l.secure == secure {
+			all = append(all, l.Addr())
+		}
 	}
 	return all
 }
@@ -130,7 +176,7 @@ const (
 
 // accept goes on until the listener is closed. When there are no descriptors left it
 // pauses, longer each time, instead of turning in circles (D11).
-func (s *Server) accept(l net.Listener) {
+func (s *Server) accept(l listener) {
 	pause := time.Duration(0)
 	for {
 		nc, err := l.Accept()
@@ -147,26 +193,44 @@ func (s *Server) accept(l net.Listener) {
 			continue
 		}
 		pause = 0
-		s.serve(nc)
+		s.take(nc, l.secure)
 	}
 }
 
-// serve starts a connection, unless the server is on its way out.
-func (s *Server) serve(nc net.Conn) {
-	c := newConn(s, nc)
+// take has a connection served that was just accepted, unless there are too many already.
+func (s *Server) take(nc net.Conn, secure bool) {
+	now := time.Now()
+	if s.admit(now, nc) {
+		// Shutdown waits for those who accept before it waits for those who serve.
+		s.serving.Go(func() { s.serve(now, nc, secure) })
+	}
+}
+
+// serve serves a connection that was accepted at now, unless the server is on its way out.
+func (s *Server) serve(now time.Time, nc net.Conn, secure bool) {
+	c := &conn{s: s, socket: nc, nc: nc, newcomer: true}
+	defer c.settle()
+	if secure {
+		t, err := s.shake(nc)
+		if err != nil {
+			s.unshaken(nc, err)
+			return
+		}
+		c.nc, c.tls = t, describeTLS(t.ConnectionState())
+	}
+	c.init(now)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.stopping {
+		s.mu.Unlock()
 		nc.Close()
 		return
 	}
 	s.conns[c] = struct{}{}
-	s.serving.Go(func() {
-		c.run()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.conns, c)
-	})
+	s.mu.Unlock()
+	c.run()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
 }
 
 // tick has the broker do what is due by the clock.
@@ -203,6 +267,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 	s.stopping, s.stopped = true, true
 	s.closeListeners()
+	s.endShakes()
 	for c := range s.conns {
 		c.ask(errShutdown)
 	}

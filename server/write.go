@@ -56,6 +56,13 @@ type writer struct {
 
 // write writes the batch. A client that does not read it in time is given up (D1).
 func (w *writer) write(n int) error {
+	// Heartbeats do not count, and are the only thing this short.
+	w.written = w.written || n > heartbeatBytes
+	w.slices = w.batch.Slices(w.slices[:0])
+	defer clear(w.slices)
+	if w.c.tls != nil {
+		return w.writeTLS()
+	}
 	now, timeout := time.Now(), w.c.s.opts.WriteTimeout
 	// Moving the deadline for each write would cost more than being late by a little.
 	if w.limit.Sub(now) < timeout-timeout/16 {
@@ -64,10 +71,6 @@ func (w *writer) write(n int) error {
 			return err
 		}
 	}
-	// Heartbeats do not count, and are the only thing this short.
-	w.written = w.written || n > heartbeatBytes
-	w.slices = w.batch.Slices(w.slices[:0])
-	defer clear(w.slices)
 	if len(w.slices) == 1 {
 		_, err := w.c.nc.Write(w.slices[0])
 		return err
@@ -75,6 +78,20 @@ func (w *writer) write(n int) error {
 	w.vector = w.slices
 	_, err := w.vector.WriteTo(w.c.nc)
 	return err
+}
+
+// writeTLS writes the batch as records. The deadline is taken off afterwards: the reader
+// answers when the client wants new keys, and a deadline that had passed would break the
+// connection then.
+func (w *writer) writeTLS() error {
+	nc := w.c.nc
+	if err := nc.SetWriteDeadline(time.Now().Add(w.c.s.opts.WriteTimeout)); err != nil {
+		return err
+	}
+	if err := writeRecords(nc, w.slices); err != nil {
+		return err
+	}
+	return nc.SetWriteDeadline(time.Time{})
 }
 
 // wait returns when there may be something to take, or false when there will not be any

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/connection"
 )
 
@@ -36,14 +38,15 @@ func healthcheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(c.Listen) == 0 {
-				return errors.New("unhealthy: no AMQP listener is configured")
+			listener, secure, err := healthListener(c)
+			if err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
 			defer cancel()
 			start := time.Now()
-			address := reachable(c.Listen[0])
-			alarms, err := greet(ctx, address)
+			address := reachable(listener)
+			alarms, err := greet(ctx, address, secure)
 			if err == nil && slices.Contains(alarms, broker.SlowDiskAlarm.String()) {
 				err = fmt.Errorf("%s answered, but its disk does not: a commit has been under way for long", address)
 			}
@@ -58,6 +61,22 @@ func healthcheckCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// healthListener is the listener that is asked, and how; the configuration is nil for one
+// without TLS.
+func healthListener(c config.Config) (address string, secure *tls.Config, err error) {
+	switch {
+	case len(c.Listen) > 0:
+		return c.Listen[0], nil, nil
+	case !c.TLS.Enabled() || len(c.TLS.Listen) == 0:
+		return "", nil, errors.New("unhealthy: no AMQP listener is configured")
+	case c.TLS.Verify == "required":
+		return "", nil, errors.New("unhealthy, as far as can be told: every AMQP listener wants a certificate, which a health check has not; " +
+			"listen on 127.0.0.1 without TLS as well")
+	}
+	// Nothing secret is said, and what is asked is whether somebody answers, not who.
+	return c.TLS.Listen[0], &tls.Config{InsecureSkipVerify: true}, nil
 }
 
 // reachable is where to find on this machine what listens on address: an address of all
@@ -77,7 +96,7 @@ func reachable(address string) string {
 }
 
 // greet opens a connection, waits for connection.start and returns the alarms named in it.
-func greet(ctx context.Context, address string) (alarms []string, err error) {
+func greet(ctx context.Context, address string, secure *tls.Config) (alarms []string, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -88,6 +107,9 @@ func greet(ctx context.Context, address string) (alarms []string, err error) {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return nil, err
 		}
+	}
+	if secure != nil {
+		conn = tls.Client(conn, secure)
 	}
 	if _, err := io.WriteString(conn, amqp.ProtocolHeader); err != nil {
 		return nil, fmt.Errorf("greet %s: %w", address, err)

@@ -384,7 +384,7 @@ func TestHealthcheckIsNotTakenIn(t *testing.T) {
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, err := greet(ctx, l.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := greet(ctx, l.Addr().String(), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v from %q, want %q", err, answer, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -42,7 +43,30 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 		return errLogged
 	}
 	log.Info().Msg("Server startup complete")
+	defer reloadOn(syscall.SIGHUP, n.Reload)()
 	return await(n, log, stop)
+}
+
+// reloadOn calls reload for each such signal, until what it returns is called.
+func reloadOn(s os.Signal, reload func()) (end func()) {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, s)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for {
+			select {
+			case <-signals:
+				reload()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		waiting.Wait()
+	}
 }
 
 // limitHeap has the runtime collect garbage sooner as the memory of the machine or the
