@@ -142,7 +142,7 @@ func (c *wokenConsumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 	return c.consumer.Deliver(d, out)
 }
 
-func (c *wokenConsumer) Wake() { c.woken++ }
+func (c *wokenConsumer) Wake(bool) { c.woken++ }
 
 // S-24: a tick ends with a flush, because nobody else will.
 func TestWhoIsGivenSomethingByATimerIsWoken(t *testing.T) {

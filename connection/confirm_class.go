@@ -64,7 +64,7 @@ func (ch *Channel) sendConfirms(wakes *message.Wakes) {
 }
 
 // Wake implements message.Waker: confirms that were released by someone else are sent.
-func (ch *Channel) Wake() {
+func (ch *Channel) Wake(few bool) {
 	out := ch.c.out
 	ch.mu.Lock()
 	ch.telling = false
@@ -75,7 +75,7 @@ func (ch *Channel) Wake() {
 	tell := out.endQuietly(ch.appendConfirms(out.begin()))
 	ch.mu.Unlock()
 	if tell {
-		out.signal()
+		out.Wake(few)
 	}
 }
 

@@ -17,6 +17,9 @@ const (
 	referenceBytes = 8 << 10
 	// idleBytes is how large a buffer may be to be kept while there is nothing to send.
 	idleBytes = 1 << 10
+	// littleBytes is how much may be written by whoever appended it. What is more is left to the
+	// writer, so that a core reads on while another writes.
+	littleBytes = 16 << 10
 )
 
 // Outbound is what a connection has to send and nobody has taken yet. Everyone who has
@@ -24,6 +27,7 @@ const (
 // gathered, all at once, and writes it.
 type Outbound struct {
 	signal    func() // tells the writer; called with nothing locked
+	atOnce    func() // instead of it where little waits; nil if that is the writer's, too
 	highWater int    // bytes
 
 	mu      sync.Mutex // guards the fields below
@@ -65,12 +69,59 @@ func NewOutbound(highWater int, signal func()) *Outbound {
 // does not read (S-27).
 func (o *Outbound) replyLimit() int { return 4 * o.highWater }
 
-// Wake tells the writer. It ends a batch in which frames were appended.
-func (o *Outbound) Wake() {
+// WriteAtOnce has write called at the end of a batch, instead of signal, where little waits to be
+// written. It may call TakeLittle and write what that takes; it must not block, and calls
+// Wake(false) to leave everything to the writer. WriteAtOnce is called before anything else.
+func (o *Outbound) WriteAtOnce(write func()) { o.atOnce = write }
+
+// Wake has what was appended in a batch written: at once, where few are woken and little waits,
+// and by the writer otherwise.
+func (o *Outbound) Wake(few bool) {
 	o.mu.Lock()
+	if few && o.atOnce != nil && o.little() {
+		// Those who append meanwhile need not ask again.
+		o.told = true
+		o.mu.Unlock()
+		o.atOnce()
+		return
+	}
 	o.told = false
 	o.mu.Unlock()
 	o.signal()
+}
+
+// little reports whether what waits may be written by whoever appended it. What others wait for
+// is the writer's to tell them. The lock is held.
+func (o *Outbound) little() bool {
+	return len(o.pending.buf) <= littleBytes && len(o.pending.references) == 0 && len(o.starved) == 0 && !o.reader
+}
+
+// TakeLittle is Take for WriteAtOnce. It takes nothing and reports false when there is more than
+// may be written so. Whoever appends from now on has to ask again. What was taken waits until
+// Written or the next Take.
+func (o *Outbound) TakeLittle(b *Batch) (n int, ok bool) {
+	b.reset()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.little() {
+		return 0, false
+	}
+	o.told = false
+	return o.take(b), true
+}
+
+// Written tells that all that was taken last has been written.
+func (o *Outbound) Written() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.writing = 0
+}
+
+// Waiting is how many bytes nobody has taken yet.
+func (o *Outbound) Waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pending.size()
 }
 
 // Take moves what is to be written into b, whose former content has been written by
@@ -80,13 +131,19 @@ func (o *Outbound) Take(b *Batch) (n int, drained bool) {
 	b.reset()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	n = o.take(b)
+	return n, n <= o.highWater/4 && (len(o.starved) > 0 || o.reader)
+}
+
+// take is the part of Take that has the lock.
+func (o *Outbound) take(b *Batch) int {
 	o.pending, *b = *b, o.pending
 	o.writing = b.size()
 	if o.writing > 0 {
 		o.taken += uint64(o.writing)
 		o.takes++
 	}
-	return o.writing, o.writing <= o.highWater/4 && (len(o.starved) > 0 || o.reader)
+	return o.writing
 }
 
 // Trim gives back the room that b and the buffer take while there is nothing in them. It

@@ -109,7 +109,7 @@ func TestNothingIsKeptAfterClose(t *testing.T) {
 	o.Close()
 	o.end(append(o.begin(), 'y'), &wakes)
 	o.endQuietly(append(o.begin(), 'z'))
-	o.Wake()
+	o.Wake(false)
 	if got := taken(o); len(got) != 0 {
 		t.Errorf("got %q from a closed buffer", got)
 	}
@@ -242,4 +242,53 @@ func TestSlowConsumerIsGivenNoMoreThanItsBufferTakes(t *testing.T) {
 	f("no prefetch", 0, false, 50, 110)
 	f("no acknowledgement", 0, true, 50, 110)
 	f("prefetch", 3, false, 3, 3)
+}
+
+// TestLittleIsWrittenByWhoeverAppendedIt goes through what may be written at the end of a batch,
+// and what is the writer's.
+func TestLittleIsWrittenByWhoeverAppendedIt(t *testing.T) {
+	f := func(name string, few bool, prepare func(o *Outbound), want string) {
+		t.Helper()
+		got := ""
+		o := NewOutbound(20<<10, func() { got += "writer " })
+		o.WriteAtOnce(func() {
+			var b Batch
+			if n, ok := o.TakeLittle(&b); ok {
+				got += string(bytes.Join(b.Slices(nil), nil)) + " "
+				if waits := o.Waiting(); waits != 0 || n != b.size() {
+					t.Errorf("%s: took %d bytes of %d, and %d wait", name, n, b.size(), waits)
+				}
+				o.Written()
+			}
+		})
+		prepare(o)
+		var wakes message.Wakes
+		o.end(append(o.begin(), 'x'), &wakes)
+		o.Wake(few)
+		if got != want {
+			t.Errorf("%s: got %.40q, want %q", name, got, want)
+		}
+		// Whoever comes next has to ask again.
+		wakes = nil
+		if o.end(append(o.begin(), 'y'), &wakes); len(wakes) != 1 {
+			t.Errorf("%s: got %d to wake for what comes after, want 1", name, len(wakes))
+		}
+	}
+	nothing := func(*Outbound) {}
+	f("alone", true, nothing, "x ")
+	f("with many others", false, nothing, "writer ")
+	f("after much", true, func(o *Outbound) { o.pending.buf = make([]byte, littleBytes) }, "writer ")
+	f("after a long body", true, func(o *Outbound) {
+		o.end(o.appendContent(o.begin(), 1, []byte{0, 0}, make([]byte, referenceBytes), 0), new(message.Wakes))
+	}, "writer ")
+	f("while a consumer waits for room", true, func(o *Outbound) {
+		o.pending.buf = make([]byte, 20<<10)
+		o.beginDelivery(new(consumer))
+		o.pending.buf = nil
+	}, "writer ")
+	f("while the reader waits for room", true, func(o *Outbound) {
+		o.pending.buf = make([]byte, 100<<10)
+		o.holdReader()
+		o.pending.buf = nil
+	}, "writer ")
 }

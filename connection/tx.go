@@ -154,7 +154,7 @@ func (w *commitWaiter) Confirmed(_ uint64, ok bool, wakes *message.Wakes) {
 }
 
 // Wake implements message.Waker.
-func (w *commitWaiter) Wake() {
+func (w *commitWaiter) Wake(bool) {
 	w.mu.Lock()
 	w.over = true
 	done := w.done

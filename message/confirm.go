@@ -5,8 +5,9 @@ import "sync/atomic"
 // Waker is someone who was given something to send and has not been told yet: a
 // connection with frames in its buffer, a channel with confirms to write.
 type Waker interface {
-	// Wake ends the batch for this waker. It is called with nothing locked.
-	Wake()
+	// Wake ends the batch for this waker. It is called with nothing locked. few tells that
+	// not many are woken with it, so that what is to be written may be written by the caller.
+	Wake(few bool)
 }
 
 // Wakes gathers wakers during a batch so that each is woken once, at its end. A waker
@@ -16,11 +17,16 @@ type Wakes []Waker
 // Add notes w.
 func (w *Wakes) Add(x Waker) { *w = append(*w, x) }
 
+// fewWakes is how many wakers may write for themselves at the end of one batch. Each write is a
+// system call; beyond this their own goroutines do it, on other cores while the batch's goes on.
+const fewWakes = 4
+
 // Wake wakes everyone and forgets them. Nothing may be locked.
 func (w *Wakes) Wake() {
+	few := len(*w) <= fewWakes
 	for i, x := range *w {
 		(*w)[i] = nil
-		x.Wake()
+		x.Wake(few)
 	}
 	*w = (*w)[:0]
 }

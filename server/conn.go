@@ -41,6 +41,8 @@ type conn struct {
 	quit   context.Context // ends when the socket is of no use any more
 	end    func()
 	finish chan struct{} // closed when what there is to write is the last
+	writer writer
+	crowd  crowd
 
 	cutOnce   sync.Once
 	asked     atomic.Pointer[error] // why the connection is to end, once somebody wants it to
@@ -68,6 +70,8 @@ func (c *conn) init(now time.Time) {
 	name := nameOf(c.socket)
 	c.log = s.log.With().Str("conn", name).Logger()
 	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
+	c.writer = writer{c: c, timer: time.NewTimer(idleTime)}
+	c.writeAtOnce()
 	o := s.opts.Connection
 	o.Ready = c.resume
 	o.Stop = c.ask

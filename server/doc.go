@@ -4,6 +4,11 @@
 // the whole server, has the broker do what is due by the clock. Nothing here knows what a
 // queue is.
 //
+// A little is written by whoever appended it, at the end of his batch and without waiting for
+// the socket, because it takes longer to wake a goroutine. One at a time writes to a socket,
+// and holds the turn of its writer for that. The turn is waited for by the writer only, and no
+// other lock is held when it is taken.
+//
 // A connection's reader is the only goroutine that calls it, with the exception of
 // Drained, which is the writer's. Whoever else wants something of a connection leaves it
 // where the reader finds it and makes the reader's deadline pass.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/leveretmq/leveret/connection"
@@ -10,25 +11,36 @@ import (
 // write is the writer's loop: it takes everything that has gathered and writes it with one
 // call. While there is nothing, it sends the heartbeats.
 func (c *conn) write() {
-	w := writer{c: c, timer: time.NewTimer(idleTime)}
+	w := &c.writer
 	defer w.timer.Stop()
 	for {
-		n, drained := c.out.Take(&w.batch)
-		if drained {
-			c.core.Drained(time.Now())
+		n, err := w.next()
+		if err != nil {
+			c.failure.CompareAndSwap(nil, &err)
+			c.cut()
+			return
 		}
-		if n > 0 {
-			if err := w.write(n); err != nil {
-				c.failure.CompareAndSwap(nil, &err)
-				c.cut()
-				return
-			}
-			continue
-		}
-		if !w.wait() {
+		if n == 0 && !w.wait() {
 			return
 		}
 	}
+}
+
+// next takes and writes once, and returns how much it was.
+func (w *writer) next() (n int, err error) {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	if n = len(w.rest); n > 0 {
+		return n, w.write(n)
+	}
+	n, drained := w.c.out.Take(&w.batch)
+	if drained {
+		w.c.core.Drained(time.Now())
+	}
+	if n > 0 {
+		err = w.write(n)
+	}
+	return n, err
 }
 
 const (
@@ -39,37 +51,54 @@ const (
 	idleTime = 10 * time.Second
 )
 
-// writer is the working memory of a connection's writer.
+// writer is what a connection is written with, by its writer or at once.
 type writer struct {
-	c       *conn
+	c *conn
+
+	turn    sync.Mutex // held by who writes; guards the fields below
 	batch   connection.Batch
+	rest    []byte // of the batch, after a write at once that the socket did not take whole
 	slices  [][]byte
 	vector  net.Buffers
 	limit   time.Time // the socket's write deadline
-	every   time.Duration
-	timer   *time.Timer
-	written bool // something other than heartbeats since the timer was set
-	first   bool // the next heartbeat is the first, which goes out in any case
-	asleep  bool // the timer is not set, because there are no heartbeats and nothing to give back
-	last    bool // what is taken now is the last
+	written bool      // something other than heartbeats since the timer was set
+
+	// Of the writer's goroutine.
+	every  time.Duration
+	timer  *time.Timer
+	first  bool // the next heartbeat is the first, which goes out in any case
+	asleep bool // the timer is not set, because there are no heartbeats and nothing to give back
+	last   bool // what is taken now is the last
 }
 
-// write writes the batch. A client that does not read it in time is given up (D1).
+// extend moves the socket's write deadline: a client that does not read in time is given up
+// (D1). Moving it for each write would cost more than being late by a little.
+func (w *writer) extend() error {
+	now, timeout := time.Now(), w.c.s.opts.WriteTimeout
+	if w.limit.Sub(now) >= timeout-timeout/16 {
+		return nil
+	}
+	w.limit = now.Add(timeout)
+	return w.c.nc.SetWriteDeadline(w.limit)
+}
+
+// write writes the n bytes of the batch, or the rest of it.
 func (w *writer) write(n int) error {
 	// Heartbeats do not count, and are the only thing this short.
 	w.written = w.written || n > heartbeatBytes
 	w.slices = w.batch.Slices(w.slices[:0])
 	defer clear(w.slices)
 	if w.c.tls != nil {
-		return w.writeTLS()
+		return w.writeTLS() // never at once, so there is no rest
 	}
-	now, timeout := time.Now(), w.c.s.opts.WriteTimeout
-	// Moving the deadline for each write would cost more than being late by a little.
-	if w.limit.Sub(now) < timeout-timeout/16 {
-		w.limit = now.Add(timeout)
-		if err := w.c.nc.SetWriteDeadline(w.limit); err != nil {
-			return err
-		}
+	if err := w.extend(); err != nil {
+		return err
+	}
+	if len(w.rest) > 0 {
+		rest := w.rest
+		w.rest = nil
+		_, err := w.c.nc.Write(rest)
+		return err
 	}
 	if len(w.slices) == 1 {
 		_, err := w.c.nc.Write(w.slices[0])
@@ -103,6 +132,7 @@ func (w *writer) wait() bool {
 	c := w.c
 	select {
 	case <-c.wake:
+		c.gather()
 		if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
 			w.every, w.first = every, true
 			w.timer.Reset(every)
@@ -123,19 +153,29 @@ func (w *writer) wait() bool {
 // beat sends a heartbeat when nothing else was sent for half an interval, and once at the
 // beginning (W-61). Without heartbeats it only notices that nothing happens any more.
 func (w *writer) beat() {
-	if !w.written {
-		w.c.out.Trim(&w.batch)
-	}
+	written := w.trim()
 	switch {
 	case w.every > 0:
-		if w.first || !w.written {
+		if w.first || !written {
 			w.c.out.Heartbeat()
 		}
 		w.timer.Reset(w.every)
-	case w.written:
+	case written:
 		w.timer.Reset(idleTime)
 	default:
 		w.asleep = true
 	}
-	w.first, w.written = false, false
+	w.first = false
+}
+
+// trim gives buffers back when nothing was written since the last time, and reports whether
+// something was.
+func (w *writer) trim() (written bool) {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	written, w.written = w.written, false
+	if !written && len(w.rest) == 0 {
+		w.c.out.Trim(&w.batch)
+	}
+	return written
 }
