@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	smallRead = 4 << 10  // a connection's buffer while little comes
+	smallRead = 2 << 10  // a connection's buffer while little comes
 	largeRead = 64 << 10 // and while much does
 	// lingering is how long a client has to close its end after everything was said, so
 	// that a reset does not overtake the last words.
