@@ -60,9 +60,11 @@ type fakeClient struct {
 	confirs bool
 }
 
-func newFakeBroker(t *testing.T) *fakeBroker {
+func newFakeBroker(t *testing.T) *fakeBroker { return newFakeBrokerAt(t, "127.0.0.1:0") }
+
+func newFakeBrokerAt(t *testing.T, address string) *fakeBroker {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

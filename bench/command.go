@@ -29,6 +29,7 @@ func Command(ctx context.Context, name string, args []string, out, progress io.W
 	list := c.flags.Bool("list", false, "list the scenarios and do nothing")
 	c.flags.StringVar(&c.options.URI, "uri", "amqp://guest:guest@localhost:5672/", "the broker")
 	c.flags.IntVar(&c.options.BrokerPID, "broker-pid", 0, "its process on this machine, to report processor time and memory of")
+	c.flags.StringVar(&c.options.Start, "start", "", "the command that starts it, for a scenario that does")
 	scenarios, err := c.parse(args)
 	if err != nil {
 		return err
@@ -60,6 +61,8 @@ func compareCommand(ctx context.Context, name string, args []string, out, progre
 	c.flags.IntVar(&a.BrokerPID, "pid-a", 0, "its process on this machine")
 	c.flags.StringVar(&b.URI, "b", "amqp://guest:guest@localhost:5672/", "the second broker")
 	c.flags.IntVar(&b.BrokerPID, "pid-b", 0, "its process on this machine")
+	c.flags.StringVar(&a.Start, "start-a", "", "the command that starts the first broker, for a scenario that does")
+	c.flags.StringVar(&b.Start, "start-b", "", "the command that starts the second broker")
 	pairs := c.flags.Int("pairs", 3, "how often each is run")
 	scenarios, err := c.parse(args)
 	if err != nil {
@@ -67,7 +70,7 @@ func compareCommand(ctx context.Context, name string, args []string, out, progre
 	}
 	with := func(side Options) Options {
 		o := c.options
-		o.URI, o.BrokerPID = side.URI, side.BrokerPID
+		o.URI, o.BrokerPID, o.Start = side.URI, side.BrokerPID, side.Start
 		return o
 	}
 	var all []Comparison
@@ -121,6 +124,7 @@ func newFlags(usage, what string, progress io.Writer) *command {
 
 func newCommand(usage, what string, progress io.Writer) *command {
 	c := newFlags(usage, what, progress)
+	c.options.Progress = NewProgress(progress)
 	f := c.flags
 	f.StringVar(&c.options.DiskDir, "disk", "", "a directory on the broker's disk, to compare confirms with a bare append and sync")
 	f.StringVar(&c.options.DataDir, "data-dir", "", "the broker's data directory on this machine, to report the room it takes")
@@ -144,6 +148,9 @@ func newCommand(usage, what string, progress io.Writer) *command {
 	c.change("rate", "messages a second; 0 is as fast as it goes", func(s *Scenario) *int { return &s.Rate })
 	c.change("ack-every", "acknowledge every so many; 0 is without acknowledgements", func(s *Scenario) *int { return &s.AckEvery })
 	c.change("prefetch", "messages a consumer has unacknowledged at most; 0 is no limit", func(s *Scenario) *int { return &s.Prefetch })
+	c.change("connections", "idle connections, each with a channel, a queue and a consumer", func(s *Scenario) *int { return &s.Connections })
+	c.change("empty-queues", "durable queues without a message", func(s *Scenario) *int { return &s.EmptyQueues })
+	c.change("starts", "how often a broker is started", func(s *Scenario) *int { return &s.Starts })
 	f.DurationVar(&c.given.Linger, "linger", 0, "how long a reader that found little waits before it reads again"+scenarioDefault)
 	c.changes = append(c.changes, func(s *Scenario) {
 		if f.Changed("linger") {
@@ -154,6 +161,7 @@ func newCommand(usage, what string, progress io.Writer) *command {
 		name, usage string
 		of          func(*Scenario) *time.Duration
 	}{
+		{"settle", "how long a broker is left alone before its memory is looked at", func(s *Scenario) *time.Duration { return &s.Settle }},
 		{"delay", "how long after the beginning the first message is due at a delayed exchange", func(s *Scenario) *time.Duration { return &s.Delay }},
 		{"spread", "how long messages are due after that", func(s *Scenario) *time.Duration { return &s.Spread }},
 	} {

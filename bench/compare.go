@@ -52,6 +52,7 @@ func Compare(ctx context.Context, s Scenario, a, b Options, pairs int) (Comparis
 			slices.Reverse(order)
 		}
 		for _, side := range order {
+			side.options.Progress = side.options.Progress.of(fmt.Sprintf("pair %d of %d  ", i+1, pairs))
 			result, err := Run(ctx, s, side.options)
 			if err != nil {
 				return Comparison{}, fmt.Errorf("%s: %w", side.name, err)
@@ -71,9 +72,10 @@ func figures(a, b []Result) []Figure {
 		of   func(Result) (float64, bool)
 	}{
 		{"broker CPU µs per message", func(r Result) (float64, bool) {
-			return value(r.Broker, func(c *Cost) float64 { return c.CPUMicrosPerMessage })
+			v, ok := value(r.Broker, func(c *Cost) float64 { return c.CPUMicrosPerMessage })
+			return v, ok && !r.Scenario.still()
 		}},
-		{"received per second", func(r Result) (float64, bool) { return r.ReceiveRate, true }},
+		{"received per second", func(r Result) (float64, bool) { return r.ReceiveRate, !r.Scenario.still() }},
 		{"confirm p50 ms", func(r Result) (float64, bool) {
 			return value(r.Confirm, func(l *Latency) float64 { return float64(l.P50) })
 		}},
@@ -85,6 +87,16 @@ func figures(a, b []Result) []Figure {
 		}},
 		{"end to end p99 ms", func(r Result) (float64, bool) {
 			return value(r.EndToEnd, func(l *Latency) float64 { return float64(l.P99) })
+		}},
+		{"connections opened per second", connections(func(s *Stock) float64 { return s.PerSecond })},
+		{"KiB per connection", connections(func(s *Stock) float64 { return s.BytesEach / (1 << 10) })},
+		{"queues declared per second", queues(func(s *Stock) float64 { return s.PerSecond })},
+		{"KiB per empty queue", queues(func(s *Stock) float64 { return s.BytesEach / (1 << 10) })},
+		{"start to handshake ms", func(r Result) (float64, bool) {
+			return value(r.Start, func(s *Start) float64 { return float64(s.Handshake.P50) })
+		}},
+		{"idle RSS MiB", func(r Result) (float64, bool) {
+			return value(r.Start, func(s *Start) float64 { return mib(s.RSSBytes) })
 		}},
 		{"RssAnon MiB", func(r Result) (float64, bool) {
 			return value(r.Broker, func(c *Cost) float64 { return mib(c.RSSAnonBytes) })
@@ -110,6 +122,27 @@ func figures(a, b []Result) []Figure {
 		all = append(all, figure)
 	}
 	return all
+}
+
+// connections and queues are of's of what a broker has of them, where it is known.
+func connections(of func(*Stock) float64) func(Result) (float64, bool) {
+	return func(r Result) (float64, bool) {
+		if r.Standing == nil {
+			return 0, false
+		}
+		v, ok := value(r.Standing.Connections, of)
+		return v, ok && v >= 0
+	}
+}
+
+func queues(of func(*Stock) float64) func(Result) (float64, bool) {
+	return func(r Result) (float64, bool) {
+		if r.Standing == nil {
+			return 0, false
+		}
+		v, ok := value(r.Standing.Queues, of)
+		return v, ok && v >= 0
+	}
 }
 
 // value is of's of v, where there is a v.

@@ -127,8 +127,8 @@ func TestPacerKeepsTheRateAndBlamesWhoIsLate(t *testing.T) {
 	f(45, 5, 3, 20)  // the broker held up those due at 20, 30 and 40
 	f(100, 2, 2, 50) // no more than there is room for
 	f(100, 9, 4, 70) // the rest
-	// Slept for: the stamp is when it woke, which this clock says is when it was due.
-	f(105, 9, 1, 110)
+	// Slept for: the stamp is when it woke, though that was before the one was due.
+	f(105, 9, 1, 105)
 }
 
 func TestGateGivesNoMoreThanItWasGiven(t *testing.T) {

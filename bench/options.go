@@ -37,6 +37,12 @@ type Options struct {
 	// BatchBytes is how much is written to a socket at once where window and rate have
 	// room for it; default 64 KiB.
 	BatchBytes int
+
+	// Start is the command that starts the broker, its words parted by spaces, for a scenario
+	// with Starts.
+	Start string
+	// Progress says how far the run has come; nil says nothing.
+	Progress *Progress
 }
 
 // withDefaults fills in what was left out.

@@ -165,8 +165,10 @@ func (p *pacer) wait(elapsed func() time.Duration, most int) (n int, sent time.D
 	now := elapsed()
 	if now < p.due {
 		sleep(p.due - now)
-		now = max(elapsed(), p.due)
-		sent = now
+		// Not max of the two, as a sleep may end early: what is stamped with a time to come
+		// would seem to arrive before it was sent.
+		sent = elapsed()
+		now = max(sent, p.due)
 	} else {
 		sent = p.due
 	}

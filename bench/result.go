@@ -57,6 +57,10 @@ type Result struct {
 	// through all samples but those of the first part.
 	DataTrend float64 `json:"data_trend,omitempty"`
 
+	// Standing and Start are of scenarios without messages, which have little else.
+	Standing *Standing `json:"standing,omitempty"`
+	Start    *Start    `json:"start,omitempty"`
+
 	Broker    *Cost `json:"broker,omitempty"` // with Options.BrokerPID
 	Generator *Cost `json:"generator,omitempty"`
 
@@ -219,6 +223,14 @@ func (r Result) WriteTable(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "%s  %s\n", r.Scenario.Name, r.Scenario.Title)
 	row("broker", "%s, %.1f s", r.URI, r.Seconds)
+	if r.Scenario.still() {
+		r.Standing.rows(row)
+		r.Start.rows(row)
+		if r.Broker != nil {
+			row("broker memory", "RSS %.1f MiB, RssAnon %.1f MiB", mib(r.Broker.RSSBytes), mib(r.Broker.RSSAnonBytes))
+		}
+		return columns(w, 0, b.String())
+	}
 	if r.drained {
 		row("found", "%d of %d", r.Found, r.Published)
 	} else {

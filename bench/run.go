@@ -30,6 +30,13 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 	if err != nil {
 		return Result{}, err
 	}
+	o.Progress = o.Progress.of(s.Name + "  " + where.redacted() + "  ")
+	switch {
+	case s.Starts > 0:
+		return runStart(ctx, s, o, where)
+	case s.still():
+		return runStanding(ctx, s, o, where)
+	}
 	r := newRun(s, o, where)
 	if o.DiskDir != "" {
 		if r.disk, err = ProbeDisk(o.DiskDir); err != nil {
@@ -57,7 +64,10 @@ func Run(ctx context.Context, s Scenario, o Options) (result Result, err error) 
 		r.disconnect()
 		return Result{}, err
 	}
+	r.epoch = time.Now()
+	stop := o.Progress.follow(r.progressLine)
 	err = r.drive(ctx)
+	stop()
 	return r.result(), err
 }
 
@@ -72,7 +82,8 @@ type run struct {
 
 	producers []*producer
 	consumers []*consumer
-	sinks     []*sink // by queue
+	joining   sync.Mutex // held to add to consumers, and by others to read them
+	sinks     []*sink    // by queue
 	gate      *gate
 	disk      *Latency
 
@@ -210,7 +221,9 @@ func (r *run) connectConsumers(ctx context.Context) error {
 				highest: make([]uint64, len(r.plan.streams)), latency: newLatency(), timed: s.Backlog == 0,
 			}
 			conn.linger = s.Linger
+			r.joining.Lock()
 			r.consumers = append(r.consumers, c)
+			r.joining.Unlock()
 			if err := c.setUp(name); err != nil {
 				return err
 			}
@@ -321,7 +334,6 @@ func (r *run) drive(ctx context.Context) error {
 			}
 		})
 	}
-	r.epoch = time.Now()
 	err := r.snap(&r.mark)
 	r.beginSampling()
 	for _, c := range r.consumers {

@@ -29,6 +29,9 @@ func scenario(t *testing.T, name string) Scenario {
 
 func TestEveryScenarioComesOutRightOnABrokerThatIsRight(t *testing.T) {
 	for _, s := range Scenarios() {
+		if s.still() {
+			continue
+		}
 		t.Run(s.Name, func(t *testing.T) {
 			b := newFakeBroker(t)
 			const messages = 1000

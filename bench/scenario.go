@@ -47,6 +47,16 @@ type Scenario struct {
 	Delay  time.Duration `json:"delay_ns,omitempty"`
 	Spread time.Duration `json:"spread_ns,omitempty"`
 
+	// Connections is how many are opened, each with a channel, a queue and a consumer, and
+	// EmptyQueues how many durable queues are declared, to stand about without a message. A
+	// scenario has those, or Starts, or messages.
+	Connections int `json:"connections,omitempty"`
+	EmptyQueues int `json:"empty_queues,omitempty"`
+	// Starts is how often the broker of Options.Start is started.
+	Starts int `json:"starts,omitempty"`
+	// Settle is how long after that the broker's memory is looked at.
+	Settle time.Duration `json:"settle_ns,omitempty"`
+
 	// AckEvery is after how many deliveries a consumer acknowledges all it has, with
 	// multiple set; 0 consumes without acknowledgements.
 	AckEvery int `json:"ack_every,omitempty"`
@@ -65,6 +75,8 @@ func Scenarios() []Scenario {
 	transient := Scenario{Producers: 1, Queues: 1, ConsumersPerQueue: 1, BodyBytes: kib, InFlight: 10_000, Linger: time.Millisecond / 2}
 	durable := transient
 	durable.Durable, durable.Window, durable.Prefetch, durable.AckEvery = true, 1000, 500, 50
+
+	standing := Scenario{Producers: 1, Queues: 1, ConsumersPerQueue: 1, InFlight: 1, Settle: 3 * time.Second}
 
 	named := func(name, title string, s Scenario, change func(*Scenario)) Scenario {
 		s.Name, s.Title = name, title
@@ -103,6 +115,12 @@ func Scenarios() []Scenario {
 			s.Delay, s.Spread = 20*time.Second, time.Minute
 		}),
 		named("S6", "persistent 1 KiB, a million in one queue, then drained", durable, func(s *Scenario) { s.Backlog = 1_000_000 }),
+		named("S7", "idle connections with channel, queue and consumer; empty durable queues", standing, func(s *Scenario) {
+			s.Connections, s.EmptyQueues = 1000, 5000
+		}),
+		named("S8", "from the start of the broker to the first handshake, and its memory then", standing, func(s *Scenario) {
+			s.Starts = 5
+		}),
 	}
 }
 
@@ -117,6 +135,9 @@ func FindScenario(name string) (Scenario, error) {
 	}
 	return Scenario{}, fmt.Errorf("no scenario %q: there are %s", name, strings.Join(names, ", "))
 }
+
+// still tells whether a scenario has no messages.
+func (s Scenario) still() bool { return s.Connections > 0 || s.EmptyQueues > 0 || s.Starts > 0 }
 
 // validate returns what keeps s from being run, all of it.
 func (s Scenario) validate() error {
@@ -138,6 +159,11 @@ func (s Scenario) validate() error {
 	least("messages", s.Messages, 0)
 	least("ack every", s.AckEvery, 0)
 	least("prefetch", s.Prefetch, 0)
+	least("connections", s.Connections, 0)
+	least("empty queues", s.EmptyQueues, 0)
+	least("starts", s.Starts, 0)
+	refuse(s.Settle < 0, "settle: %v is less than nothing", s.Settle)
+	refuse(s.Starts > 0 && (s.Connections > 0 || s.EmptyQueues > 0), "a broker is started, or it has things standing about")
 	refuse(s.Prefetch > 65535, "prefetch: %d does not fit its 16 bits", s.Prefetch)
 	refuse(s.BodyBytes > 64<<20, "body bytes: %d is more than 64 MiB", s.BodyBytes)
 	// A consumer that waits for more than it may have would wait for ever.
