@@ -20,42 +20,45 @@ func BenchmarkLoopback(b *testing.B) {
 			ch := r.channel()
 			_, err := ch.QueueDeclare("q", false, false, false, false, nil)
 			check(b, err)
-			consumer := rawClient(b, r, amqp.AppendMethod(nil, 1, &amqp.BasicConsume{Queue: "q", ConsumerTag: "c", NoAck: true}))
-			publisher := rawClient(b, r, nil)
-			waitFor(b, func() bool {
-				q, err := ch.QueueDeclarePassive("q", false, false, false, false, nil)
-				check(b, err)
-				return q.Consumers == 1
-			})
-			one := amqp.AppendMethod(nil, 1, &amqp.BasicPublish{RoutingKey: "q"})
-			one = amqp.AppendHeader(one, 1, uint64(size), []byte{0, 0})
-			one = amqp.AppendBody(one, 1, make([]byte, size), 131072)
-			delivery := func(tag uint64) int {
-				d := amqp.AppendMethod(nil, 1, &amqp.BasicDeliver{ConsumerTag: "c", DeliveryTag: tag, RoutingKey: "q"})
-				return len(d) + len(one) - len(amqp.AppendMethod(nil, 1, &amqp.BasicPublish{RoutingKey: "q"}))
-			}
-			var batch []byte
-			n := 0
-			for len(batch) < 64<<10 {
-				batch = append(batch, one...)
-				n++
-			}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			b.ResetTimer()
-			total := (b.N + n - 1) / n * n
-			go func() {
-				for i := 0; i < total; i += n {
-					if _, err := publisher.Write(batch); err != nil {
-						return
-					}
-				}
-			}()
-			got, err := io.CopyN(io.Discard, consumer, int64(total)*int64(delivery(1)))
-			if err != nil {
-				b.Fatalf("got %d bytes: %v", got, err)
-			}
+			throughLoopback(b, r, size)
 		})
+	}
+}
+
+// throughLoopback has b.N messages go from a publisher to a consumer on queue q, which is there.
+func throughLoopback(b *testing.B, r *running, size int) {
+	ch := r.channel()
+	consumer := rawClient(b, r, amqp.AppendMethod(nil, 1, &amqp.BasicConsume{Queue: "q", ConsumerTag: "c", NoAck: true}))
+	publisher := rawClient(b, r, nil)
+	waitFor(b, func() bool {
+		q, err := ch.QueueDeclarePassive("q", false, false, false, false, nil)
+		check(b, err)
+		return q.Consumers == 1
+	})
+	publish := amqp.AppendMethod(nil, 1, &amqp.BasicPublish{RoutingKey: "q"})
+	content := amqp.AppendHeader(nil, 1, uint64(size), []byte{0, 0})
+	content = amqp.AppendBody(content, 1, make([]byte, size), 131072)
+	delivery := len(amqp.AppendMethod(nil, 1, &amqp.BasicDeliver{ConsumerTag: "c", RoutingKey: "q"})) + len(content)
+	var batch []byte
+	n := 0
+	for len(batch) < 64<<10 {
+		batch = append(append(batch, publish...), content...)
+		n++
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	total := (b.N + n - 1) / n * n
+	go func() {
+		for i := 0; i < total; i += n {
+			if _, err := publisher.Write(batch); err != nil {
+				return
+			}
+		}
+	}()
+	got, err := io.CopyN(io.Discard, consumer, int64(total)*int64(delivery))
+	if err != nil {
+		b.Fatalf("got %d bytes: %v", got, err)
 	}
 }
 
