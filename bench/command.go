@@ -139,6 +139,7 @@ func newCommand(usage, what string, progress io.Writer) *command {
 	c.change("producers", "producers", func(s *Scenario) *int { return &s.Producers })
 	c.change("queues", "queues", func(s *Scenario) *int { return &s.Queues })
 	c.change("consumers-per-queue", "consumers of each queue", func(s *Scenario) *int { return &s.ConsumersPerQueue })
+	c.change("consumer-connections", "connections that consumers share; 0 is one for each", func(s *Scenario) *int { return &s.ConsumerConnections })
 	c.change("bindings", "bindings of a topic exchange", func(s *Scenario) *int { return &s.Bindings })
 	c.change("size", "bytes of a message's body", func(s *Scenario) *int { return &s.BodyBytes })
 	c.change("window", "messages a producer has unconfirmed at most; 0 is no confirms", func(s *Scenario) *int { return &s.Window })

@@ -19,7 +19,8 @@ type sink struct {
 type consumer struct {
 	*conn
 	run   *run
-	queue int
+	queue int // or the first of several
+	step  int // how far the next is, 0 when there is one only
 	sink  *sink
 
 	prefetch int
@@ -53,13 +54,18 @@ type counts struct {
 }
 
 // setUp starts consuming. Deliveries may be in the buffer when it returns.
-func (c *consumer) setUp(queue string) error {
+func (c *consumer) setUp(queues []string) error {
 	if c.prefetch > 0 {
 		if err := c.call(&amqp.BasicQos{PrefetchCount: uint16(c.prefetch)}, &amqp.BasicQosOk{}); err != nil {
 			return err
 		}
 	}
-	return c.call(&amqp.BasicConsume{Queue: queue, NoAck: c.ackEvery == 0}, &amqp.BasicConsumeOk{})
+	for _, queue := range queues {
+		if err := c.call(&amqp.BasicConsume{Queue: queue, NoAck: c.ackEvery == 0}, &amqp.BasicConsumeOk{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // consume goes on until the socket's deadline says that it is enough, and then
@@ -130,7 +136,7 @@ func (c *consumer) message(bodyBytes uint64, start []byte) {
 		n.damaged++
 		return
 	}
-	if !c.run.reaches(int(s.stream), c.queue) {
+	if !c.run.reaches(int(s.stream), c) {
 		n.misrouted++
 		return
 	}

@@ -127,10 +127,10 @@ func (r *run) stopping() bool         { return r.stop.Load() }
 func (r *run) ended() bool            { return r.end.Load() }
 func (r *run) elapsed() time.Duration { return time.Since(r.epoch) }
 
-// reaches reports whether a stream's messages go to queue. All its queues are few.
-func (r *run) reaches(stream, queue int) bool {
+// reaches reports whether a stream's messages go to a queue of c. All its queues are few.
+func (r *run) reaches(stream int, c *consumer) bool {
 	for _, q := range r.plan.streams[stream] {
-		if q == queue {
+		if q == c.queue || c.step > 0 && q%c.step == c.queue {
 			return true
 		}
 	}
@@ -209,27 +209,44 @@ func (r *run) deleteAll(ctx context.Context) (left int64, err error) {
 }
 
 func (r *run) connectConsumers(ctx context.Context) error {
-	s := r.scenario
-	for q, name := range r.plan.queues {
-		for range s.ConsumersPerQueue {
-			conn, err := dial(ctx, r.where)
-			if err != nil {
+	if n := r.scenario.ConsumerConnections; n > 0 {
+		for first := range n {
+			var names []string
+			for q := first; q < len(r.plan.queues); q += n {
+				names = append(names, r.plan.queues[q])
+			}
+			// One connection has all of each of its queues' streams.
+			if err := r.connectConsumer(ctx, first, n, r.sinks[first], names); err != nil {
 				return err
 			}
-			c := &consumer{
-				conn: conn, run: r, queue: q, sink: r.sinks[q], prefetch: s.Prefetch, ackEvery: s.AckEvery,
-				highest: make([]uint64, len(r.plan.streams)), latency: newLatency(), timed: s.Backlog == 0,
-			}
-			conn.linger = s.Linger
-			r.joining.Lock()
-			r.consumers = append(r.consumers, c)
-			r.joining.Unlock()
-			if err := c.setUp(name); err != nil {
+		}
+		return nil
+	}
+	for q, name := range r.plan.queues {
+		for range r.scenario.ConsumersPerQueue {
+			if err := r.connectConsumer(ctx, q, 0, r.sinks[q], []string{name}); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (r *run) connectConsumer(ctx context.Context, queue, step int, to *sink, names []string) error {
+	s := r.scenario
+	conn, err := dial(ctx, r.where)
+	if err != nil {
+		return err
+	}
+	c := &consumer{
+		conn: conn, run: r, queue: queue, step: step, sink: to, prefetch: s.Prefetch, ackEvery: s.AckEvery,
+		highest: make([]uint64, len(r.plan.streams)), latency: newLatency(), timed: s.Backlog == 0,
+	}
+	conn.linger = s.Linger
+	r.joining.Lock()
+	r.consumers = append(r.consumers, c)
+	r.joining.Unlock()
+	return c.setUp(names)
 }
 
 func (r *run) connectProducers(ctx context.Context) error {

@@ -65,6 +65,32 @@ func TestEveryScenarioComesOutRightOnABrokerThatIsRight(t *testing.T) {
 	}
 }
 
+func TestConsumersShareConnections(t *testing.T) {
+	b := newFakeBroker(t)
+	s := scenario(t, "S2")
+	s.Producers, s.Queues, s.ConsumerConnections = 2, 7, 3
+	got, err := Run(t.Context(), s, small(b, 700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Received != 700 || len(got.Faults()) != 0 {
+		t.Errorf("got %d messages of 700 and faults %q", got.Received, got.Faults())
+	}
+	consumes := 0
+	for _, name := range b.seen {
+		if name == "basic.consume" {
+			consumes++
+		}
+	}
+	if consumes != 7 {
+		t.Errorf("got %d consumers, want one for each of 7 queues", consumes)
+	}
+	s.ConsumersPerQueue = 2
+	if _, err := Run(t.Context(), s, small(b, 1)); err == nil {
+		t.Error("two consumers of a queue shared a connection")
+	}
+}
+
 func TestConsumersOfOneQueueAreNotTakenForReordering(t *testing.T) {
 	s := scenario(t, "S2")
 	s.ConsumersPerQueue = 3

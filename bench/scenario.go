@@ -15,6 +15,10 @@ type Scenario struct {
 	Producers         int `json:"producers"` // each on a connection of its own
 	Queues            int `json:"queues"`
 	ConsumersPerQueue int `json:"consumers_per_queue"` // each on a connection of its own
+	// ConsumerConnections is how many connections the consumers share, each of them with one
+	// consumer on every so many queues; 0 is a connection for each consumer. Which of the queues
+	// of one connection a message came to is not told apart.
+	ConsumerConnections int `json:"consumer_connections,omitempty"`
 
 	// ExchangeType is "" for the default exchange, "fanout" or "topic". By the default
 	// exchange, producers and queues are paired off and each goes round its own.
@@ -152,6 +156,10 @@ func (s Scenario) validate() error {
 	least("queues", s.Queues, 1)
 	least("consumers per queue", s.ConsumersPerQueue, 1)
 	least("messages in flight", s.InFlight, 1)
+	least("consumer connections", s.ConsumerConnections, 0)
+	refuse(s.ConsumerConnections > s.Queues, "%d consumer connections are more than there are queues", s.ConsumerConnections)
+	refuse(s.ConsumerConnections > 0 && (s.ConsumersPerQueue != 1 || s.ExchangeType != ""), "consumers share connections by the default exchange, with one for each queue")
+	refuse(s.ConsumerConnections > 0 && s.Backlog > 0, "consumers of a backlog share no connections")
 	least("body bytes", s.BodyBytes, 0)
 	least("window", s.Window, 0)
 	least("backlog", s.Backlog, 0)
