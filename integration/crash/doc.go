@@ -29,12 +29,14 @@
 // stderr, and fails where CI is set and the rights are there. -rounds makes the sweeps and the
 // flips of bits longer.
 //
-// Three tests put a load of package bench on the broker and measure it from outside: a backlog
-// that outlives a kill, every message of which has to come once and in its place; a queue that
+// Four tests put a load on the broker and measure it from outside: a backlog that outlives a
+// kill, every message of which has to come once and in its place; delayed messages that do, none of
+// which may come early; a queue that
 // is kept short while much more passes through it than the disk may hold; and a broker that
 // nobody uses. They are short unless they are told otherwise, and -dir chooses the disk:
 //
 //	go test ./integration/crash -run TestBacklogOutlivesAKill -messages 10000000 -timeout 1h -v
+//	go test ./integration/crash -run TestDelayedMessagesOutliveAKill -messages 5000000 -timeout 1h -v
 //	go test ./integration/crash -run TestChurn -bytes 20000000000 -timeout 1h -v
 //	go test ./integration/crash -run TestIdle -rounds 30 -v
 //

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	messagesFlag = flag.Int("messages", 0, "messages of TestBacklogOutlivesAKill; 0 is 200,000")
+	messagesFlag = flag.Int("messages", 0, "messages of TestBacklogOutlivesAKill, 0 is 200,000, and of TestDelayedMessagesOutliveAKill, 0 is 10,000")
 	bytesFlag    = flag.Int64("bytes", 0, "bytes that TestChurn sends through a short queue; 0 is 200 MB")
 	dirFlag      = flag.String("dir", "", "where the broker of these two keeps its data, for the time of the test; \"\" is a temporary directory")
 )
