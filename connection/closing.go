@@ -42,7 +42,7 @@ func (c *Connection) raise(ch *Channel, err error) {
 	c.b.CarryOut(c.now, &c.effects)
 	c.answer(ch.id, nil, &amqp.ChannelClose{
 		ReplyCode: e.Code,
-		ReplyText: amqp.Truncate(e.Text),
+		ReplyText: amqp.ReplyText(e.Text),
 		ClassID:   e.ClassID,
 		MethodID:  e.MethodID,
 	})
@@ -59,7 +59,7 @@ func (c *Connection) closeConnection(e *amqp.Error) {
 	c.awaitEnd()
 	c.answer(0, nil, &amqp.ConnectionClose{
 		ReplyCode: e.Code,
-		ReplyText: amqp.Truncate(e.Text),
+		ReplyText: amqp.ReplyText(e.Text),
 		ClassID:   e.ClassID,
 		MethodID:  e.MethodID,
 	})
