@@ -184,6 +184,9 @@ func (c *Connection) Tick(now time.Time) (next time.Time, err error) {
 		c.closeOverdue()
 		c.Flush(now)
 	}
+	if c.relieved.Swap(false) {
+		c.resumeCrowded(now)
+	}
 	next = c.deadline
 	if c.state == running && c.life.interval > 0 && (next.IsZero() || c.life.next.Before(next)) {
 		next = c.life.next
