@@ -41,8 +41,8 @@ func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 		log.Error().Err(err).Msg("cannot start")
 		return errLogged
 	}
-	log.Info().Msg("Server startup complete")
 	defer reloadOn(syscall.SIGHUP, n.Reload)()
+	log.Info().Msg("Server startup complete")
 	return await(n, log, stop)
 }
 
