@@ -3,6 +3,7 @@ package amqp
 import (
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -21,6 +22,10 @@ func Truncate(s string) string {
 	}
 	return s[:n]
 }
+
+// ReplyText is s as the text of a close may be: what a text repeats of a client's octets may
+// be anything, and clients take it for UTF-8. It is cut as Truncate does.
+func ReplyText(s string) string { return Truncate(strings.ToValidUTF8(s, "\uFFFD")) }
 
 func appendShortstr(dst []byte, s string) []byte {
 	if len(s) > maxShortstr {

@@ -329,3 +329,15 @@ func TestAFrameThatCannotBeReadStillPrints(t *testing.T) {
 	f(Frame{Type: FrameHeartbeat}, "ch=0 HEARTBEAT")
 	f(Frame{Type: FrameHeader, Payload: make([]byte, 12)}, "ch=0 HEADER class=0 weight=0 size=0 undecodable <<>>")
 }
+
+func TestReplyTextIsUTF8WhateverItRepeats(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		if got := ReplyText(text); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f("no queue 'q'", "no queue 'q'")
+	f("unsupported queue type '\xff\xfe'", "unsupported queue type '\uFFFD'")
+	f(strings.Repeat("x", 254)+"\xff", strings.Repeat("x", 254))
+}

@@ -10,7 +10,11 @@ const (
 	MaxConnections = "max-connections" // of a user, or to a virtual host
 	MaxChannels    = "max-channels"    // of a user, over all of its connections
 	MaxQueues      = "max-queues"      // of a virtual host
+	MaxBindings    = "max-bindings"    // of a virtual host; RabbitMQ has no such limit
 )
+
+// VHostLimits are the limits that a virtual host can have.
+var VHostLimits = []string{MaxConnections, MaxQueues, MaxBindings}
 
 // Limit is a number that something may reach and not exceed. 0 allows none, and a negative
 // one is no limit, though it is kept.

@@ -1,6 +1,9 @@
 package binding
 
-import "iter"
+import (
+	"iter"
+	"maps"
+)
 
 // Set is all bindings of a virtual host. It knows them by source and by destination, and
 // lists them in the order they were made. Each operation takes time in proportion to
@@ -10,6 +13,7 @@ type Set struct {
 	all        list
 	from       map[string]*list
 	to         map[end]*list
+	most       int // how many there were, since the maps were made
 }
 
 // end is the destination of a binding.
@@ -35,6 +39,7 @@ func (s *Set) Add(b Binding) bool {
 	s.all.append(e, inAll)
 	listOf(s.from, b.Source).append(e, inFrom)
 	listOf(s.to, end{b.Kind, b.Destination}).append(e, inTo)
+	s.most = max(s.most, s.all.length)
 	return true
 }
 
@@ -116,6 +121,26 @@ func (s *Set) remove(id identity, e *element) {
 	if l := s.to[destination]; l.unlink(e, inTo) {
 		delete(s.to, destination)
 	}
+	s.shrink()
+}
+
+// shrinkAbove is how many bindings there have to have been for their room to be given back.
+const shrinkAbove = 1000
+
+// shrink makes the maps anew when most of what was in them is gone: what is deleted from a map
+// leaves its room behind, and a million bindings leave a lot.
+func (s *Set) shrink() {
+	if s.most < shrinkAbove || s.all.length > s.most/4 {
+		return
+	}
+	s.byIdentity, s.from, s.to, s.most = anew(s.byIdentity), anew(s.from), anew(s.to), s.all.length
+}
+
+// anew is a copy of m that takes only the room it needs, which maps.Clone does not do.
+func anew[K comparable, V any](m map[K]V) map[K]V {
+	n := make(map[K]V, len(m))
+	maps.Copy(n, m)
+	return n
 }
 
 // element is a binding as a member of three lists.

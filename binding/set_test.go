@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -183,5 +184,35 @@ func BenchmarkSetAddRemove(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestRoomOfManyBindingsIsGivenBack, and those that are left are found.
+func TestRoomOfManyBindingsIsGivenBack(t *testing.T) { // C25
+	var s Set
+	const many, left = 4000, 10
+	binding := func(i int) Binding {
+		return Binding{Source: "x" + strconv.Itoa(i%7), Destination: "q" + strconv.Itoa(i), Kind: Queue}
+	}
+	for i := range many {
+		s.Add(binding(i))
+	}
+	for i := left; i < many; i++ {
+		if !s.Remove(binding(i)) {
+			t.Fatalf("binding %d was not there", i)
+		}
+	}
+	if s.most > many/2 {
+		t.Errorf("there is room for %d, of which %d are left", s.most, s.Len())
+	}
+	for i := range left {
+		if !s.Contains(binding(i)) || len(slices.Collect(s.To(Queue, binding(i).Destination))) != 1 {
+			t.Errorf("binding %d is gone", i)
+		}
+	}
+	// 0 to 9 come from x0 to x6, and 0, 1 and 2 a second time.
+	s.Add(binding(left))
+	if got := s.CountFrom("x3"); got != 2 || !s.Contains(binding(left)) {
+		t.Errorf("got %d bindings of x3, want the two", got)
 	}
 }

@@ -13,22 +13,32 @@ import (
 // which alarms are on, and holds publishers back while one of them says so (RES-1).
 type Alarm uint8
 
-// The alarms there are. A slow disk holds nobody back: confirms wait for it anyway.
+// The alarms there are. A slow disk holds nobody back: confirms wait for it anyway. When
+// memory is exhausted, which it is beyond the memory alarm, nothing new is made: what is
+// held by those who do not publish would end the process otherwise (E18). Few descriptors
+// keep newcomers out by themselves.
 const (
 	MemoryAlarm Alarm = iota
 	DiskAlarm
 	SlowDiskAlarm
+	ExhaustionAlarm
+	DescriptorAlarm
 	alarmCount
 )
 
 // String is how an alarm is called in logs.
-func (a Alarm) String() string { return [...]string{"memory", "disk", "slow disk"}[a] }
+func (a Alarm) String() string {
+	return [...]string{"memory", "disk", "slow disk", "memory exhausted", "file descriptors"}[a]
+}
 
 // Alarms is a set of alarms.
 type Alarms uint8
 
 // Has reports whether a is on.
 func (s Alarms) Has(a Alarm) bool { return s&(1<<a) != 0 }
+
+// Refuse reports whether nothing new is to be made.
+func (s Alarms) Refuse() bool { return s.Has(ExhaustionAlarm) }
 
 // Block reports whether publishers are held back.
 func (s Alarms) Block() bool { return s&(1<<MemoryAlarm|1<<DiskAlarm) != 0 }

@@ -46,6 +46,11 @@ func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Dest
 	if err := source.x.ValidateBinding(b); err != nil {
 		return nil, nil, nil, err
 	}
+	if !v.bindings.Contains(b) {
+		if err := v.checkNewBinding(b); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	durable := source.durable && to.durable
 	if v.bindings.Add(b) {
 		if durable {
@@ -58,6 +63,14 @@ func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Dest
 		c = v.lastBind.pending()
 	}
 	return c, to.destination, history, nil
+}
+
+// checkNewBinding is what only a binding that is not there yet has to pass. v.mu is held.
+func (v *VHost) checkNewBinding(b binding.Binding) error {
+	if limit, reached := v.Settings().Limits.Reached(auth.MaxBindings, v.bindings.Len()); reached {
+		return amqp.PreconditionFailed("cannot bind to '%s': binding limit in vhost '%s' (%d) is reached", b.Source, v.name, limit)
+	}
+	return v.b.spare("bind to", b.Source)
 }
 
 // Unbind takes a binding back, and with the last one of an auto-delete exchange that

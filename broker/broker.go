@@ -37,6 +37,9 @@ type Options struct {
 	// ConsumerTimeout is how long a delivery may be out where neither its consumer nor its
 	// queue says so; 0 is for ever (CTO-3).
 	ConsumerTimeout time.Duration
+	// MaxUnpublished is how many bytes connections may hold together of messages that are not
+	// complete or not committed; 0 is any number.
+	MaxUnpublished int64
 	// LoopbackUsers may only log in from this machine (C-11).
 	LoopbackUsers []string
 	// Limits are of the node as a whole.
@@ -92,8 +95,10 @@ type Broker struct {
 	alarms      alarms
 	timers      timers
 	memory      memory
+	unpublished unpublished
 	doomed      doomed
 	carriers    sync.Pool // of *carrier
+	pressure    atomic.Bool
 }
 
 // Backlog is a queue.Store that counts the bytes of messages that wait for it, so that
@@ -117,6 +122,7 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 	}
 	b.sessions.init()
 	b.logins.init(o.PasswordChecks)
+	b.unpublished.limit = o.MaxUnpublished
 	b.memory.limit = cmp.Or(o.QueueMemory, DefaultQueueMemory)
 	return b
 }

@@ -19,10 +19,12 @@ type Counters struct {
 	LoginsUnheard          atomic.Uint64 // whose password was not looked at, after too many wrong ones
 
 	// Counted by the server.
-	Newcomers         atomic.Int64  // connections open now that have not logged in
-	NewcomersRefused  atomic.Uint64 // closed at once because too many had not logged in
-	NeighboursRefused atomic.Uint64 // because too many from the same address had not
-	HandshakesFailed  atomic.Uint64 // of TLS
+	Newcomers             atomic.Int64  // connections open now that have not logged in
+	NewcomersRefused      atomic.Uint64 // closed at once because too many had not logged in
+	NeighboursRefused     atomic.Uint64 // because too many from the same address had not
+	HandshakesFailed      atomic.Uint64 // of TLS
+	ConnectionsTurnedAway atomic.Uint64 // closed at once because memory was exhausted
+	RefusedForMemory      atomic.Uint64 // declares, binds, channels and large frames that memory was not there for
 
 	// Counted by connections.
 	MessagesReceived           atomic.Uint64 // basic.publish that was let in

@@ -30,6 +30,9 @@ func (v *VHost) DeclareExchange(spec exchange.Spec, permit Permit) (*Commit, err
 		current := n.x.Spec()
 		return n.commit.Load().pending(), current.Equivalent(spec)
 	}
+	if err := v.b.spare("declare exchange", spec.Name); err != nil {
+		return nil, err
+	}
 	if err := checkNewExchange(&spec, permit); err != nil {
 		return nil, err
 	}

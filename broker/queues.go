@@ -101,6 +101,9 @@ func checkServerNamed(spec queue.Spec) error {
 
 // checkNewQueue is what only a queue that is not there yet has to pass. v.mu is held.
 func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
+	if err := v.b.spare("declare queue", spec.Name); err != nil {
+		return queue.Options{}, err
+	}
 	if limit, reached := v.Settings().Limits.Reached(auth.MaxQueues, v.queueCount); reached {
 		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
 			spec.Name, v.name, limit)
@@ -246,19 +249,26 @@ func (b *Broker) deleteUnused(now time.Time, q *queue.Queue, out *queue.Effects)
 func (v *VHost) Release(now time.Time, owner Owner, out *queue.Effects) *Commit {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	owned := slices.Clone(v.exclusive[owner])
-	if len(owned) == 0 {
-		return nil
-	}
-	var r removal
-	for _, n := range owned {
-		if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
-			panic("broker: queue refused to be deleted: " + err.Error())
+	var c *Commit
+	for owned := range slices.Chunk(slices.Clone(v.exclusive[owner]), releasedAtOnce) {
+		var r removal
+		for _, n := range owned {
+			if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
+				panic("broker: queue refused to be deleted: " + err.Error())
+			}
+			v.forgetQueue(&r, n)
 		}
-		v.forgetQueue(&r, n)
+		if next := v.remove(&r); next != nil {
+			c = next // commits end in order
+		}
 	}
-	return v.remove(&r)
+	return c
 }
+
+// releasedAtOnce is how many queues of a connection are deleted at once. There may be a
+// hundred thousand with many bindings each, and to write down what goes with all of them would
+// take memory when it is to be given back.
+const releasedAtOnce = 100
 
 // disown forgets who a queue that goes away belonged to. v.mu is held.
 func (v *VHost) disown(n *queueNode) {

@@ -1,6 +1,10 @@
 package broker
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/leveretmq/leveret/amqp"
+)
 
 // Refusal is why something that an operator asked for was not done. Its text is the reason
 // that RabbitMQ's HTTP API gives. What clients ask for is refused with an *amqp.Error.
@@ -26,3 +30,12 @@ func refuse(kind RefusalKind, format string, args ...any) error {
 }
 
 func noVHost() error { return refuse(NotFound, "vhost_not_found") }
+
+// spare refuses to make something new when memory is exhausted.
+func (b *Broker) spare(what, name string) error {
+	if !b.Alarms().Refuse() {
+		return nil
+	}
+	b.Counters.RefusedForMemory.Add(1)
+	return amqp.PreconditionFailed("cannot %s '%s': memory is exhausted", what, name)
+}

@@ -151,6 +151,10 @@ func less(counts map[string]int, name string, n int) {
 // OpenChannel counts a channel of user, or refuses it when the user or the node has as many as
 // it may (ERR-31).
 func (b *Broker) OpenChannel(user string) error {
+	if b.Alarms().Refuse() {
+		b.Counters.RefusedForMemory.Add(1)
+		return amqp.ResourceError("cannot open a channel: memory is exhausted").OnNone()
+	}
 	b.mu.RLock()
 	limits := b.users[user].Limits
 	b.mu.RUnlock()

@@ -212,10 +212,9 @@ func (b *Broker) changeVHost(v *VHost, r topology.VHost) *Commit {
 	return c
 }
 
-// SetVHostLimit sets one of a virtual host's limits, auth.MaxConnections or auth.MaxQueues
-// (LIM-2). What is there above it stays.
+// SetVHostLimit sets one of a virtual host's limits, which are auth.VHostLimits (LIM-2). What is there above it stays.
 func (b *Broker) SetVHostLimit(vhost, limit string, value int64) (*Commit, error) {
-	if limit != auth.MaxConnections && limit != auth.MaxQueues {
+	if !slices.Contains(auth.VHostLimits, limit) {
 		return nil, refuse(Invalid, "Validation failed\n\nUnrecognised terms [{<<%q>>,%d}] in limits\n", limit, value)
 	}
 	return b.changeVHostLimits(vhost, func(l auth.Limits) auth.Limits { return l.With(limit, value) })

@@ -123,8 +123,12 @@ type AMQP struct {
 	// The most consumers a channel may have.
 	MaxConsumersPerChannel int `key:"max_consumers_per_channel" min:"1" max:"1000000"`
 
-	// The most connections there may be; one more is refused. 0 is no limit, as it is for
-	// the next three.
+	// The bytes of messages and settlements that a transaction may hold before tx.commit; more
+	// closes the connection. A size.
+	MaxTransactionSize Size `key:"max_transaction_size" min:"64KiB" max:"1GiB"`
+
+	// The most connections there may be; one more is refused. 0 is as many as there are file
+	// descriptors for, and in the next three no limit.
 	MaxConnections int `key:"max_connections" min:"0" max:"100000000"`
 
 	// The most channels that all connections together may have open.
@@ -136,6 +140,10 @@ type AMQP struct {
 	// The most exchanges that all virtual hosts together may have, with those that every
 	// virtual host begins with, and without the default ones.
 	MaxExchanges int `key:"max_exchanges" min:"0" max:"100000000"`
+
+	// How long a client may take to read what is written to it at once before it is cut off. A
+	// plain number is milliseconds.
+	WriteTimeout time.Duration `key:"write_timeout" bare:"ms" min:"1s" max:"1h"`
 
 	// The bytes waiting to be sent to a client above which its consumers are given no more;
 	// they are served again below a quarter of it. A size.
@@ -279,6 +287,8 @@ func Default() Config {
 			HandshakeTimeout:       10 * time.Second,
 			MaxMessageSize:         16 * MiB,
 			MaxConsumersPerChannel: 1000,
+			MaxTransactionSize:     32 * MiB,
+			WriteTimeout:           30 * time.Second,
 			OutboundHighWater:      1 * MiB,
 			ConsumerTimeoutAction:  "consumer",
 			CompatProduct:          "RabbitMQ",

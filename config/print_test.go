@@ -21,7 +21,7 @@ func everything() Config {
 		DiskFreeLimit: 50e6, MemoryLimit: 3 * GiB,
 		AMQP: AMQP{
 			FrameMax: 5000, ChannelMax: 1, Heartbeat: 0, HandshakeTimeout: time.Minute, MaxMessageSize: 3 * MiB,
-			MaxConsumersPerChannel: 2, MaxConnections: 3, MaxChannels: 4, MaxQueues: 5, MaxExchanges: 6, ConsumerTimeout: time.Hour, ConsumerTimeoutAction: "channel", OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
+			MaxConsumersPerChannel: 2, MaxTransactionSize: 1 * MiB, WriteTimeout: time.Minute, MaxConnections: 3, MaxChannels: 4, MaxQueues: 5, MaxExchanges: 6, ConsumerTimeout: time.Hour, ConsumerTimeoutAction: "channel", OutboundHighWater: 65537, CompatProduct: "Leveret", CompatVersion: "4.10",
 			AuthMechanisms: []string{"EXTERNAL"}, MaxWrongLogins: 3, MaxUnauthenticated: 5, MaxUnauthenticatedPerAddress: 6,
 		},
 		TLS: TLS{

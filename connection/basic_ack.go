@@ -43,7 +43,7 @@ func (ch *Channel) settle(tag uint64, multiple bool, s settlement) error {
 	case !ok:
 		err = amqp.PreconditionFailed("unknown delivery tag %d", tag)
 	case ch.tx != nil:
-		err = ch.tx.settle(taken, s)
+		err = ch.tx.settle(ch.c, taken, s)
 	default:
 		ch.makeRoom(taken)
 		ch.countSettled(taken, s)
@@ -154,7 +154,7 @@ func (ch *Channel) resumeWaiting(now time.Time, out *queue.Effects, scratch []*c
 		switch {
 		case !k.waits:
 			k.listed = false
-		case k.window.full():
+		case k.window.full() || !k.noAck && ch.crowded():
 			kept = append(kept, k)
 		default:
 			k.listed, k.waits = false, false
@@ -202,7 +202,7 @@ func (ch *Channel) nextStarved() *consumer {
 	next := -1
 	for i, k := range ch.starved {
 		switch {
-		case !k.noAck && k.window.full():
+		case !k.noAck && (k.window.full() || ch.crowded()):
 		case next < 0, k.queue == ch.starved[next].queue && k.priority > ch.starved[next].priority:
 			next = i
 		}

@@ -52,6 +52,9 @@ func (ch *Channel) basicConsume(m *amqp.BasicConsume) error {
 	if len(ch.consumers) >= ch.c.opts.MaxConsumers {
 		return amqp.NotAllowed("reached maximum (%d) of consumers per channel", ch.c.opts.MaxConsumers)
 	}
+	if ch.c.b.Alarms().Refuse() {
+		return amqp.PreconditionFailed("cannot consume from '%s': memory is exhausted", m.Queue)
+	}
 	if m.Queue == replyToQueue {
 		return ch.consumeReplies(m)
 	}
@@ -288,14 +291,14 @@ func (k *consumer) Deliver(d queue.Delivery, out *queue.Effects) bool {
 
 // mustWait reports whether a window keeps k from getting anything now. What needs no
 // acknowledgement takes no place in the shared window and yet has to wait while that is
-// full, as in RabbitMQ; windows of a consumer's own mean nothing to it (CON-5). Room that
+// full, as in RabbitMQ; windows of a consumer's own mean nothing to it (CON-5). Under pressure the channel is one. Room that
 // is about to be shared out is for whoever's turn it is. The channel is locked.
 func (k *consumer) mustWait() bool {
 	ch := k.ch
 	if ch.window.full() || ch.sharing && ch.invited != k {
 		return true
 	}
-	return !k.noAck && k.window.full()
+	return !k.noAck && (k.window.full() || ch.crowded())
 }
 
 // deliver appends basic.deliver with its content to buf, which came from beginDelivery.

@@ -20,6 +20,7 @@ type publishing struct {
 	routingKey []byte // scratch, copied into the message
 	tooLong    uint64 // the announced size of a body that is read and dropped (W-23), or 0
 	missing    uint64 // octets of body still to come
+	held       int    // bytes of the message that count as held by the connection
 	builder    message.Builder
 	found      findings
 }
@@ -105,6 +106,7 @@ func (ch *Channel) contentHeader(h amqp.ContentHeader) error {
 	if p.missing == 0 {
 		return ch.contentComplete()
 	}
+	ch.hold()
 	return nil
 }
 
@@ -120,7 +122,25 @@ func (ch *Channel) contentBody(piece []byte) error {
 	if p.missing == 0 {
 		return ch.contentComplete()
 	}
+	ch.hold()
+	ch.c.sentPart()
 	return nil
+}
+
+// hold counts what there is of a message that is not complete.
+func (ch *Channel) hold() {
+	p := &ch.publish
+	if p.tooLong == 0 {
+		n := p.builder.Size()
+		ch.c.holding += n - p.held
+		p.held = n
+	}
+}
+
+// letGo is for when the message is complete, or will not be.
+func (ch *Channel) letGo() {
+	ch.c.holding -= ch.publish.held
+	ch.publish.held = 0
 }
 
 // contentComplete checks a publish and sends it on its way. The order of the checks is
@@ -128,6 +148,7 @@ func (ch *Channel) contentBody(piece []byte) error {
 func (ch *Channel) contentComplete() error {
 	p := &ch.publish
 	p.stage = noContent
+	ch.letGo()
 	ch.c.sentContent()
 	m, x, err := ch.checkPublish()
 	p.builder = message.Builder{}
@@ -141,7 +162,7 @@ func (ch *Channel) contentComplete() error {
 	if ch.tx != nil {
 		ch.mu.Lock()
 		defer ch.mu.Unlock()
-		return ch.tx.publish(m, x, p.mandatory)
+		return ch.tx.publish(ch.c, m, x, p.mandatory)
 	}
 	ch.publishNow(m, x)
 	return nil

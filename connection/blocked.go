@@ -20,6 +20,18 @@ func (c *Connection) sentContent() {
 	}
 }
 
+// partBytes is how much a connection may have sent of messages that are not complete before
+// it is blocked like one that has sent a message: not much, as there may be many that do.
+const partBytes = 128 << 10
+
+// sentPart blocks the connection if there is an alarm and much has come of messages that are
+// not complete. It is called for each part.
+func (c *Connection) sentPart() {
+	if c.holding > partBytes {
+		c.sentContent()
+	}
+}
+
 // remainsBlocked tells the client when it is blocked and when it is not any more, each once
 // (C-34), and reports which it is.
 func (c *Connection) remainsBlocked() bool {

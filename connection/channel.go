@@ -311,6 +311,8 @@ func (ch *Channel) stop() {
 	ch.consumers = nil
 	ch.mu.Unlock()
 	ch.forgetReplyTo()
+	ch.letGo()
+	ch.endTransaction()
 	ch.publish = publishing{}
 	ch.apply(back, settlement{rejected: true, requeue: true})
 }

@@ -42,7 +42,7 @@ func (c *Connection) raise(ch *Channel, err error) {
 	c.b.CarryOut(c.now, &c.effects)
 	c.answer(ch.id, nil, &amqp.ChannelClose{
 		ReplyCode: e.Code,
-		ReplyText: amqp.Truncate(e.Text),
+		ReplyText: amqp.ReplyText(e.Text),
 		ClassID:   e.ClassID,
 		MethodID:  e.MethodID,
 	})
@@ -59,7 +59,7 @@ func (c *Connection) closeConnection(e *amqp.Error) {
 	c.awaitEnd()
 	c.answer(0, nil, &amqp.ConnectionClose{
 		ReplyCode: e.Code,
-		ReplyText: amqp.Truncate(e.Text),
+		ReplyText: amqp.ReplyText(e.Text),
 		ClassID:   e.ClassID,
 		MethodID:  e.MethodID,
 	})
@@ -183,6 +183,9 @@ func (c *Connection) Tick(now time.Time) (next time.Time, err error) {
 	if c.overdue.Swap(false) {
 		c.closeOverdue()
 		c.Flush(now)
+	}
+	if c.relieved.Swap(false) {
+		c.resumeCrowded(now)
 	}
 	next = c.deadline
 	if c.state == running && c.life.interval > 0 && (next.IsZero() || c.life.next.Before(next)) {

@@ -72,7 +72,10 @@ type Connection struct {
 	toldSo     bool // connection.blocked was sent, or would have been
 	leaving    bool // its client has said goodbye while it was blocked
 	// Scratch space of settlements.
-	taken     []delivered
+	taken []delivered
+	// holding is how many bytes the channels hold of messages that are not complete or not
+	// committed.
+	holding   int
 	positions []queue.Position
 	resumed   []*consumer
 
@@ -89,7 +92,9 @@ type Connection struct {
 	reads        atomic.Uint64 // in how many pieces
 	unconfirmed  atomic.Int64  // publishes whose confirm was not appended yet
 	awaiting     atomic.Bool   // somebody wants to know when there are none
+	relieved     atomic.Bool   // consumers that were held back are to be resumed
 	overdue      atomic.Bool   // a channel is to be closed for what is out on it
+	unpublished  atomic.Int64  // holding, as it was at the end of a batch
 }
 
 // tally is what a batch adds to the broker's counters.
@@ -311,6 +316,7 @@ func (c *Connection) sent(waiting int) {
 // It reports whether the connection published something in this batch, so that it may be
 // made to wait when the disk is behind (S-25).
 func (c *Connection) Flush(now time.Time) (published bool) {
+	c.tellHolding()
 	c.b.CarryOut(now, &c.effects)
 	for i, ch := range c.confirmed {
 		ch.sendConfirms(&c.effects.Wakes)
@@ -326,6 +332,14 @@ func (c *Connection) Flush(now time.Time) (published bool) {
 	c.tally.flush(&c.b.Counters, c.vhost)
 	published, c.published = c.published, false
 	return published
+}
+
+// tellHolding has the broker know what the channels hold.
+func (c *Connection) tellHolding() {
+	if before := c.unpublished.Load(); int64(c.holding) != before {
+		c.unpublished.Store(int64(c.holding))
+		c.b.AddUnpublished(int64(c.holding) - before)
+	}
 }
 
 // Drained tells that the client has read most of what waited for it: consumers that
@@ -356,6 +370,7 @@ func (c *Connection) Close(now time.Time, reason error) {
 	c.release()
 	c.replies.close()
 	c.out.Close()
+	c.tellHolding()
 	c.b.Flush(now, &c.effects)
 }
 

@@ -208,7 +208,7 @@ func (c *Connection) startOk(m *amqp.ConnectionStartOk) {
 		if c.client.authFailure && !errors.Is(err, auth.ErrMalformed) {
 			c.send(0, &amqp.ConnectionClose{
 				ReplyCode: amqp.ReplyAccessRefused,
-				ReplyText: amqp.Truncate("ACCESS_REFUSED - Login was refused using authentication mechanism " + m.Mechanism +
+				ReplyText: amqp.ReplyText("ACCESS_REFUSED - Login was refused using authentication mechanism " + m.Mechanism +
 					". For details see the broker logfile."),
 			})
 		}

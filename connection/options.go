@@ -20,6 +20,8 @@ type Options struct {
 	HandshakeTimeout time.Duration // from New to connection.open-ok, 10 s (W-31)
 	MaxMessageBytes  int           // longest body, 16 MiB (W-23)
 	MaxConsumers     int           // consumers of a channel, 1000
+	// MaxTransactionBytes is how much a transaction may hold, 32 MiB; more is a hard 506.
+	MaxTransactionBytes int
 	// CloseOverdue has a channel closed when something is out on it for too long, as RabbitMQ
 	// did up to 4.2 (CTO-1), where otherwise only the consumer is cancelled (CTO-2).
 	CloseOverdue bool
@@ -53,6 +55,7 @@ func (o *Options) complete() {
 	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 10*time.Second)
 	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 16<<20)
 	o.MaxConsumers = cmp.Or(o.MaxConsumers, 1000)
+	o.MaxTransactionBytes = cmp.Or(o.MaxTransactionBytes, 32<<20)
 	if o.Replies == nil {
 		o.Replies = new(ReplyConsumers)
 	}

@@ -14,6 +14,7 @@ type session struct {
 	c       *Connection
 	info    broker.SessionInfo // what does not change
 	blocked atomic.Bool
+	asked   atomic.Bool // to close
 }
 
 // newSession describes the connection as it enters a virtual host.
@@ -108,7 +109,19 @@ func (k *consumer) Subscription() broker.SubscriberInfo {
 func (s *session) Unblocked() { s.c.opts.Ready() }
 
 // Close implements broker.Session.
-func (s *session) Close(reason *amqp.Error) { s.c.opts.Stop(reason) }
+func (s *session) Close(reason *amqp.Error) {
+	s.asked.Store(true)
+	s.c.opts.Stop(reason)
+}
+
+// Unpublished is how many bytes the connection holds of messages that are not complete or not
+// committed, none once it is about to let go of them.
+func (s *session) Unpublished() int64 {
+	if s.asked.Load() {
+		return 0
+	}
+	return s.c.unpublished.Load()
+}
 
 var (
 	_ broker.Session    = (*session)(nil)

@@ -9,9 +9,6 @@ import (
 	"github.com/leveretmq/leveret/message"
 )
 
-// maxTransactionBytes is how much a transaction may hold before it is refused with 506.
-const maxTransactionBytes = 32 << 20
-
 // settlementBytes is what a settlement counts for in a transaction.
 const settlementBytes = 64
 
@@ -55,23 +52,33 @@ func (ch *Channel) begin() {
 }
 
 // publish keeps a message that was checked until the commit.
-func (t *transaction) publish(m *message.Message, x *exchange.Exchange, mandatory bool) error {
+func (t *transaction) publish(c *Connection, m *message.Message, x *exchange.Exchange, mandatory bool) error {
 	t.publishes = append(t.publishes, txPublish{m, x, mandatory})
-	return t.grow(m.Size(), amqp.ClassBasic, amqp.MethodBasicPublish)
+	return t.grow(c, m.Size(), amqp.ClassBasic, amqp.MethodBasicPublish)
 }
 
 // settle keeps an acknowledgement until the commit.
-func (t *transaction) settle(taken []delivered, s settlement) error {
+func (t *transaction) settle(c *Connection, taken []delivered, s settlement) error {
 	t.settled = append(t.settled, txSettled{append([]delivered(nil), taken...), s})
-	return t.grow(len(taken)*settlementBytes, 0, 0)
+	return t.grow(c, len(taken)*settlementBytes, 0, 0)
 }
 
-func (t *transaction) grow(bytes int, class, method uint16) error {
+// grow refuses a transaction that has become too large with 506.
+func (t *transaction) grow(c *Connection, bytes int, class, method uint16) error {
 	t.bytes += bytes
-	if t.bytes > maxTransactionBytes {
-		return amqp.ResourceError("transaction larger than %d bytes", maxTransactionBytes).On(class, method)
+	c.holding += bytes
+	if limit := c.opts.MaxTransactionBytes; t.bytes > limit {
+		return amqp.ResourceError("transaction larger than %d bytes", limit).On(class, method)
 	}
 	return nil
+}
+
+// endTransaction is for when what a transaction holds is done or forgotten.
+func (ch *Channel) endTransaction() {
+	if ch.tx != nil {
+		ch.c.holding -= ch.tx.bytes
+		ch.tx.bytes = 0
+	}
 }
 
 // takeSettled takes back the deliveries that were settled; the transaction forgets them.
@@ -92,6 +99,7 @@ func (ch *Channel) txCommit() error {
 		return amqp.PreconditionFailed("channel is not transactional")
 	}
 	c, t := ch.c, ch.tx
+	ch.endTransaction()
 	ch.begin()
 	c.published = c.published || len(t.publishes) > 0
 
@@ -131,6 +139,7 @@ func (ch *Channel) txRollback() error {
 	}
 	ch.mu.Lock()
 	ch.unacked.restore(ch.tx.takeSettled())
+	ch.endTransaction()
 	ch.tx = new(transaction)
 	ch.mu.Unlock()
 	ch.c.send(ch.id, &amqp.TxRollbackOk{})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -232,7 +233,7 @@ func (c *checker) checkParameters(d *Definitions) error {
 				return err
 			}
 			for _, x := range l {
-				if x.Name != auth.MaxConnections && x.Name != auth.MaxQueues {
+				if !slices.Contains(auth.VHostLimits, x.Name) {
 					return fmt.Errorf("there is no limit %q", x.Name)
 				}
 				v.limits = v.limits.With(x.Name, x.Value)

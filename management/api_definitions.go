@@ -94,7 +94,7 @@ func (c *call) file() ([]byte, error) {
 			return nil, badRequest("%v", err)
 		}
 		if part.FormName() == "file" {
-			b, err := io.ReadAll(part)
+			b, err := readAll(part)
 			if err != nil {
 				return nil, badRequest("%v", err)
 			}

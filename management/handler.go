@@ -3,7 +3,7 @@ package management
 import (
 	"context"
 	"fmt"
-	"io"
+
 	"log"
 	"net/http"
 	"runtime/debug"
@@ -39,11 +39,12 @@ type api struct {
 	Options
 	rates   rates
 	foreign *http.CrossOriginProtection
+	large   chan struct{} // held by requests with a large body
 }
 
 // Handler is the API. A broker may be given several, for listeners with different trust.
 func Handler(o Options) http.Handler {
-	a := &api{Options: o, foreign: http.NewCrossOriginProtection()}
+	a := &api{Options: o, foreign: http.NewCrossOriginProtection(), large: make(chan struct{}, maxLargeAtOnce)}
 	return http.HandlerFunc(a.serve)
 }
 
@@ -66,6 +67,8 @@ const (
 	// maxLargeBody is how much is read where a message or a file of definitions comes: a message
 	// of the default largest size has a quarter of it in base64.
 	maxLargeBody = 64 << 20
+	// maxLargeAtOnce is how many such are read at a time.
+	maxLargeAtOnce = 2
 )
 
 // call is one request on its way through the API.
@@ -160,6 +163,15 @@ func (c *call) dispatch(found []match) error {
 			limit = maxRequestBody
 		}
 		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, limit)
+		if limit > maxRequestBody && (c.r.ContentLength < 0 || c.r.ContentLength > maxRequestBody) {
+			// Several at once could be more than there is memory for (C44).
+			select {
+			case c.large <- struct{}{}:
+				defer func() { <-c.large }()
+			case <-c.r.Context().Done():
+				return c.r.Context().Err()
+			}
+		}
 		return m.route.handle(c)
 	}
 	c.w.Header().Set("Allow", strings.Join(methodsOf(found), ", "))
@@ -222,7 +234,7 @@ func (c *call) audit() {
 
 // body reads the request's body.
 func (c *call) body() ([]byte, error) {
-	b, err := io.ReadAll(c.r.Body)
+	b, err := readAll(c.r.Body)
 	if err != nil {
 		return nil, badRequest("the body cannot be read: %v", err)
 	}

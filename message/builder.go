@@ -7,9 +7,10 @@ import (
 	"github.com/leveretmq/leveret/amqp"
 )
 
-// eagerBytes is how much of an announced body is allocated before any of it has come.
-// A client that announces sixteen megabytes and sends nothing holds no more than this.
-const eagerBytes = 64 << 10
+// eagerBytes is how long a body may be for room to be made for all of it before any has come.
+// It takes a client some forty octets to announce one, on each of its channels: for longer
+// bodies room is made as they come, and most come in one piece.
+const eagerBytes = 4 << 10
 
 // Builder gathers a message while its body arrives. Routing key, properties and body
 // end up in one allocation when the body is small; a large body grows as it comes, so
@@ -23,7 +24,11 @@ type Builder struct {
 // announced length of the body.
 func NewBuilder(exchange, routingKey string, properties []byte, bodyBytes int) Builder {
 	head := len(routingKey) + len(properties)
-	data := make([]byte, 0, head+min(bodyBytes, eagerBytes))
+	room := head
+	if bodyBytes <= eagerBytes {
+		room += bodyBytes
+	}
+	data := make([]byte, 0, room)
 	data = append(data, routingKey...)
 	data = append(data, properties...)
 	m := &Message{
@@ -42,13 +47,16 @@ func (b *Builder) Append(piece []byte) {
 	if need := len(m.data) + len(piece); need > cap(m.data) {
 		// Double, but never past the announced length: the last growth is exact.
 		whole := len(m.data) + b.expected
-		grown := make([]byte, len(m.data), max(need, min(2*cap(m.data), whole)))
+		grown := make([]byte, len(m.data), max(need, min(2*need, whole)))
 		copy(grown, m.data)
 		m.data = grown
 	}
 	m.data = append(m.data, piece...)
 	b.expected -= len(piece)
 }
+
+// Size is what the message takes in memory so far, in bytes.
+func (b *Builder) Size() int { return cap(b.m.data) }
 
 // Missing is how many bytes of the body have not come yet.
 func (b *Builder) Missing() int { return b.expected }

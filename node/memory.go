@@ -9,6 +9,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -70,6 +71,9 @@ func lines(file string) []string {
 	return strings.Split(strings.TrimSpace(string(b)), "\n")
 }
 
+// MemoryLimit is the memory in use above which publishers are stopped; 0 when it is not known.
+func MemoryLimit(c config.Config) int64 { return memoryLimit(c.MemoryLimit, Memory()) }
+
 // memoryLimit is the limit that is configured, or six tenths of the memory there is; 0 when
 // that is not known.
 func memoryLimit(configured config.Size, memory int64) int64 {
@@ -84,57 +88,145 @@ type gauge interface {
 	// Used includes garbage, Live does not: it is what the last collection has left.
 	Used() int64
 	Live() int64
-	// Collections counts them. Collect is one.
+	// Collections counts them. Collect is one, and tells how long it took.
 	Collections() uint64
-	Collect()
+	Collect() time.Duration
 }
 
-// memoryWatch watches the memory in use.
+// memoryWatch watches the memory in use. Above its limit publishers are stopped. What is
+// beyond that is held by connections, declarations and deliveries; above exhausted nothing
+// new is made, so that it ends there (E18).
 type memoryWatch struct {
-	gauge gauge
-	limit int64 // bytes
+	gauge     gauge
+	limit     int64 // bytes
+	exhausted int64 // bytes, more than limit
 
-	low       bool // the alarm is on
-	seen      uint64
-	collected time.Time // when seen was new
+	press func(on bool) // what is done under pressure, before there is an alarm
+	relax func(on bool) // what is done while the alarm is on; may be nil
+
+	low, out bool // the alarms are on
+	pressed  bool
+	seen     uint64
+	newest   time.Time // when seen was new
+
+	// A collection may take seconds on a busy machine, and nobody waits for it.
+	asked chan struct{} // a collection is wanted
+	cost  atomic.Int64  // nanoseconds that the last one took
 }
 
-// collectAge is how old a collection may be to be believed.
-const collectAge = 2 * time.Second
+const (
+	// collectAge is how old a collection has to be for another to be asked for, if those take
+	// no time: at most a tenth of the time is spent with them.
+	collectAge = 250 * time.Millisecond
+	// allocationRate is how many bytes a second memory is taken to be filled with at most.
+	allocationRate = 1 << 30
+)
+
+// exhaustion is where memory counts as exhausted: a little of the way from the limit to what
+// there is, which is an eighth above the limit where that is six tenths of it. Whoever sets a
+// low limit wants publishers stopped, and nobody kept out.
+func exhaustion(limit, memory int64) int64 {
+	if memory <= limit {
+		return limit + limit/8
+	}
+	return limit + (memory-limit)/16*3
+}
 
 func (m *memoryWatch) look(now time.Time, set func(broker.Alarm, bool), log zerolog.Logger) time.Duration {
-	used := m.used(now)
-	// A twentieth below, so that the alarm does not come and go.
-	switch release := m.limit - m.limit/20; {
-	case !m.low && used >= m.limit:
-		m.low = true
-		log.Warn().Int64("used_bytes", used).Int64("limit_bytes", m.limit).
-			Msg("MEMORY ALARM: too much memory is in use, publishers are stopped until it is less")
-		set(broker.MemoryAlarm, true)
-	case m.low && used < release:
-		m.low = false
-		log.Info().Int64("used_bytes", used).Int64("limit_bytes", m.limit).
-			Msg("memory alarm cleared: less memory is in use, publishers go on")
-		set(broker.MemoryAlarm, false)
+	used, live := m.read(now)
+	sure := min(used, live)
+	// Until there was a collection nobody knows how much of what is in use is garbage. That
+	// much cannot be waited for: it is taken as in use, and given back later if it was not.
+	// A twentieth below, so that the alarms do not come and go.
+	turn := func(on *bool, a broker.Alarm, limit, atOnce int64, raised, cleared string) (turned bool) {
+		switch {
+		case !*on && (sure >= limit || used >= atOnce):
+			*on = true
+			log.Warn().Int64("used_bytes", used).Int64("live_bytes", sure).Int64("limit_bytes", limit).Msg(raised)
+		case *on && sure < limit-limit/20 && used < atOnce:
+			*on = false
+			log.Info().Int64("used_bytes", sure).Int64("limit_bytes", limit).Msg(cleared)
+		default:
+			return false
+		}
+		set(a, *on)
+		return true
 	}
-	return lookEvery
+	if turn(&m.low, broker.MemoryAlarm, m.limit, min(m.limit+m.limit/8, m.exhausted),
+		"MEMORY ALARM: too much memory is in use, publishers are stopped until it is less",
+		"memory alarm cleared: less memory is in use, publishers go on") && m.relax != nil {
+		m.relax(m.low)
+	}
+	turn(&m.out, broker.ExhaustionAlarm, m.exhausted, m.exhausted+(m.exhausted-m.limit),
+		"MEMORY EXHAUSTED: newcomers are turned away and nothing new can be declared until less is in use",
+		"memory is not exhausted any more: connections and declarations are accepted")
+	m.weigh(live)
+	return m.pause(used)
 }
 
-// used is the memory in use. Garbage is not, but while there is enough of everything nobody
-// needs to know how much of it is garbage.
-func (m *memoryWatch) used(now time.Time) int64 {
-	used := m.gauge.Used()
+// pause is shorter the sooner the next limit could be reached.
+func (m *memoryWatch) pause(used int64) time.Duration {
+	next := m.limit
+	if m.low {
+		next = m.exhausted
+	}
+	if m.out {
+		return lookEvery / 20
+	}
+	left := min(max(0, next-used), allocationRate)
+	return max(lookSoonest, time.Duration(left)*lookEvery/allocationRate)
+}
+
+// pressureAge is how old a collection may be to be believed when memory could be under
+// pressure.
+const pressureAge = 5 * time.Second
+
+// weigh tells when half of the limit is in use, and when it is not any more. It goes by what
+// the last collection has left.
+func (m *memoryWatch) weigh(live int64) {
+	high := m.limit / 2
+	if m.pressed {
+		high -= m.limit / 20
+	}
+	if pressed := live >= high; pressed != m.pressed {
+		m.pressed = pressed
+		m.press(pressed)
+	}
+}
+
+// read tells what is in use, garbage included, and what the last collection has left. It asks
+// for a collection when there could be too much that is not garbage.
+func (m *memoryWatch) read(now time.Time) (used, live int64) {
 	if n := m.gauge.Collections(); n != m.seen {
-		m.seen, m.collected = n, now
+		m.seen, m.newest = n, now
 	}
-	if used < m.limit && !m.low {
-		return used
+	used, live = m.gauge.Used(), m.gauge.Live()
+	age := pressureAge
+	switch {
+	case m.low || used >= m.limit:
+		age = collectAge
+	case used < m.limit/4*3:
+		return used, live
 	}
-	if now.Sub(m.collected) >= collectAge {
-		m.gauge.Collect()
-		m.seen, m.collected = m.gauge.Collections(), now
+	if now.Sub(m.newest) >= max(age, 9*time.Duration(m.cost.Load())) {
+		select {
+		case m.asked <- struct{}{}:
+		default: // one is under way, and another is wanted already
+		}
 	}
-	return min(used, m.gauge.Live())
+	return used, live
+}
+
+// collect collects when asked to, until stop is closed.
+func (m *memoryWatch) collect(stop <-chan struct{}) {
+	for {
+		select {
+		case <-m.asked:
+			m.cost.Store(int64(m.gauge.Collect()))
+		case <-stop:
+			return
+		}
+	}
 }
 
 // heap is what the Go runtime has in use. Files that are mapped are not in it: the system
@@ -163,4 +255,8 @@ func (h *heap) Live() int64 { return h.read(2, "/gc/heap/live:bytes") + h.stacks
 func (h *heap) Collections() uint64 { return uint64(h.read(3, "/gc/cycles/total:gc-cycles")) }
 
 // Collect implements gauge.
-func (h *heap) Collect() { runtime.GC() }
+func (h *heap) Collect() time.Duration {
+	began := time.Now()
+	runtime.GC()
+	return time.Since(began)
+}

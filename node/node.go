@@ -25,6 +25,9 @@ type Options struct {
 	Log zerolog.Logger
 	// Version is Leveret's own, as clients and metrics are told.
 	Version string
+	// RelaxHeap, if there is one, is called as the memory alarm comes and goes. While it is on,
+	// collecting garbage again and again would make no room.
+	RelaxHeap func(alarm bool)
 }
 
 // Node is a broker that runs.
@@ -36,6 +39,7 @@ type Node struct {
 	metrics    metricsServer
 	management managementServer
 	watch      *watch
+	relax      func(alarm bool)
 
 	certificates *certificates.Store // nil without TLS
 }
@@ -44,7 +48,7 @@ type Node struct {
 // configured is declared and on disk, and every listener accepts. Its error names what
 // could not be had; nothing is left running then.
 func Start(c config.Config, o Options) (*Node, error) {
-	n := &Node{log: o.Log}
+	n := &Node{log: o.Log, relax: o.RelaxHeap}
 	if err := n.start(c, o); err != nil {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()

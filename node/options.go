@@ -10,8 +10,27 @@ import (
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/connection"
+	"github.com/leveretmq/leveret/metrics"
 	"github.com/leveretmq/leveret/server"
 )
+
+// sockets is how many sockets clients may have of so many file descriptors; 0 is any number. A
+// quarter is for the store, whose files are many when it is large, and for HTTP.
+func sockets(descriptors int64) int {
+	if descriptors <= 0 {
+		return 0
+	}
+	return int(max(16, descriptors-max(96, descriptors/4)))
+}
+
+// connections is how many connections there may be of so many sockets. A fifth of the sockets
+// is for those that have not logged in.
+func connections(configured, sockets int) int {
+	if sockets == 0 || configured > 0 && configured <= sockets-sockets/5 {
+		return configured
+	}
+	return sockets - sockets/5
+}
 
 func brokerOptions(c config.Config) broker.Options {
 	return broker.Options{
@@ -23,10 +42,11 @@ func brokerOptions(c config.Config) broker.Options {
 		QueueMemory:     int64(c.Store.QueueMemory),
 		ConsumerTimeout: c.AMQP.ConsumerTimeout,
 		Clock:           time.Now,
+		MaxUnpublished:  memoryLimit(c.MemoryLimit, Memory()) / 2,
 
 		DelayedDefaultExchange: c.DelayedDefaultExchange,
 		Limits: broker.NodeLimits{
-			Connections: c.AMQP.MaxConnections,
+			Connections: connections(c.AMQP.MaxConnections, sockets(mostFiles())),
 			Channels:    c.AMQP.MaxChannels,
 			Queues:      c.AMQP.MaxQueues,
 			Exchanges:   c.AMQP.MaxExchanges,
@@ -48,6 +68,11 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 		Log:       o.Log,
 		CloseWait: max(c.ShutdownTimeout, 1),
 		HighWater: int(c.AMQP.OutboundHighWater),
+
+		WriteTimeout: c.AMQP.WriteTimeout,
+
+		MaxSockets:  sockets(mostFiles()),
+		MaxBuffered: memoryLimit(c.MemoryLimit, Memory()) / 4,
 		Connection: connection.Options{
 			Product:          c.AMQP.CompatProduct,
 			Version:          c.AMQP.CompatVersion,
@@ -60,7 +85,9 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 			HandshakeTimeout: c.AMQP.HandshakeTimeout,
 			MaxMessageBytes:  int(c.AMQP.MaxMessageSize),
 			MaxConsumers:     c.AMQP.MaxConsumersPerChannel,
-			CloseOverdue:     c.AMQP.ConsumerTimeoutAction == "channel",
+
+			MaxTransactionBytes: int(c.AMQP.MaxTransactionSize),
+			CloseOverdue:        c.AMQP.ConsumerTimeoutAction == "channel",
 		},
 		MaxNewcomersPerAddress: c.AMQP.MaxUnauthenticatedPerAddress,
 		TLSHandshakeTimeout:    c.TLS.HandshakeTimeout,
@@ -70,6 +97,9 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 	}
 	return s
 }
+
+// mostFiles is how many descriptors the process may have, negative when it cannot be told.
+func mostFiles() int64 { return metrics.ReadProcess(".").MaxFiles }
 
 // warnAboutGuest is loud when a user and password that everybody knows let in whoever can
 // reach the broker.

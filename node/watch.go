@@ -50,6 +50,8 @@ func (w *watch) start() {
 		w.repeat(func(now time.Time) time.Duration { return k.look(now, w.set, w.log) })
 	}
 	if m := w.memory; m != nil {
+		m.asked = make(chan struct{}, 1)
+		w.looking.Go(func() { m.collect(w.stop) })
 		w.repeat(func(now time.Time) time.Duration { return m.look(now, w.set, w.log) })
 	}
 }
@@ -216,7 +218,7 @@ func (p storePlace) Check() { p.CheckPlace() }
 func (n *Node) watchFor(c config.Config, dir string) error {
 	n.watch = &watch{set: n.setAlarm, log: n.log}
 	if limit := memoryLimit(c.MemoryLimit, Memory()); limit > 0 {
-		n.watch.memory = &memoryWatch{limit: limit, gauge: new(heap)}
+		n.watch.memory = &memoryWatch{limit: limit, exhausted: exhaustion(limit, Memory()), gauge: new(heap), press: n.broker.SetPressure, relax: n.relax}
 	}
 	if dir == "" {
 		return nil

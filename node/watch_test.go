@@ -20,8 +20,10 @@ import (
 
 // scene is a disk and a memory that a test moves, and the alarms that follow.
 type scene struct {
-	t     *testing.T
-	start time.Time
+	pressed bool
+	busy    time.Duration // what a collection takes
+	t       *testing.T
+	start   time.Time
 
 	// mu guards the fields below. The test holds it, except while it lets others look.
 	mu    sync.Mutex
@@ -77,12 +79,14 @@ func (s *scene) Used() int64         { return get(s, &s.heap) }
 func (s *scene) Live() int64         { return get(s, &s.live) }
 func (s *scene) Collections() uint64 { return get(s, &s.collections) }
 
-func (s *scene) Collect() {
+func (s *scene) Collect() time.Duration {
+	time.Sleep(get(s, &s.busy))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.collections++
 	s.collects++
 	s.heap = s.live
+	return 0
 }
 
 // watch watches a disk and a memory with a limit of 1000 each.
@@ -96,7 +100,7 @@ func (s *scene) watch() *watch {
 		log:    zerolog.New(s),
 		disk:   &diskWatch{place: s, limit: 1000},
 		commit: &commitWatch{committing: func() time.Time { return get(s, &s.committing) }},
-		memory: &memoryWatch{gauge: s, limit: 1000},
+		memory: &memoryWatch{gauge: s, limit: 1000, exhausted: 1250, press: func(on bool) { s.pressed = on }},
 	}
 }
 
@@ -242,31 +246,113 @@ func TestCommitThatTakesTenSecondsIsAnAlarm(t *testing.T) { // E7
 func TestMemoryAlarmIsAboutWhatIsNotGarbage(t *testing.T) { // RES-1
 	inScene(t, func(s *scene) {
 		w := s.watch()
-		s.heap, s.live = 999, 10
+		s.heap, s.live = 749, 10
 		s.aside(w.start)
 		s.after(10 * time.Second).want()
 		if s.collects != 0 {
 			t.Errorf("got %d collections while there is enough, want none", s.collects)
 		}
-		s.heap, s.live = 5000, 949 // garbage
+		s.heap, s.live = 1124, 949 // garbage
 		s.after(time.Second).want()
-		s.heap = 5000
+		s.heap = 1124
 		s.after(time.Second).want()
-		if s.collects != 1 {
-			t.Errorf("got %d collections, want one in two seconds", s.collects)
+		if s.collects != 2 {
+			t.Errorf("got %d collections, want one for each time that there was garbage", s.collects)
 		}
 		s.heap, s.live = 1000, 1000
-		s.after(time.Second).want("13s memory true")
+		s.after(time.Second).want("12.01s memory true")
+		s.collects = 0
+		s.after(time.Second).want()
+		if most := int(time.Second / collectAge); s.collects > most {
+			t.Errorf("got %d collections in a second, want at most %d", s.collects, most)
+		}
 		s.heap, s.live = 951, 950
 		s.after(10 * time.Second).want()
 		s.heap, s.live = 951, 949
-		s.after(10 * time.Second).want("24s memory false")
-		if log := s.log.String(); !strings.Contains(log, `"level":"warn","used_bytes":1000,"limit_bytes":1000`) ||
+		s.after(10 * time.Second).want("24.01s memory false")
+		if log := s.log.String(); !strings.Contains(log, `"level":"warn","used_bytes":1000,"live_bytes":1000,"limit_bytes":1000`) ||
 			!strings.Contains(log, `"level":"info","used_bytes":949`) {
 			t.Errorf("got no figures in\n%s", log)
 		}
 		s.aside(w.close)
 	})
+}
+
+// TestMemoryThatGrowsThoughPublishersAreStoppedIsExhausted a quarter above the limit (E18).
+func TestMemoryThatGrowsThoughPublishersAreStoppedIsExhausted(t *testing.T) {
+	inScene(t, func(s *scene) {
+		w := s.watch()
+		s.heap, s.live = 1249, 1249
+		s.aside(w.start)
+		s.after(time.Second).want("0s memory true")
+		s.heap, s.live = 1250, 1250
+		s.after(10 * time.Millisecond).want("1.01s memory exhausted true")
+		s.heap, s.live = 1188, 1188
+		s.after(time.Second).want()
+		s.heap, s.live = 1187, 1187
+		s.after(50 * time.Millisecond).want("2.06s memory exhausted false")
+		s.heap, s.live = 10, 10
+		s.after(time.Second).want("2.07s memory false")
+		s.aside(w.close)
+	})
+}
+
+// TestSoMuchInUseIsNotWaitedFor: before anybody knows how much of it is garbage publishers are
+// stopped, and go on when it is known.
+func TestSoMuchInUseIsNotWaitedFor(t *testing.T) { // E18
+	inScene(t, func(s *scene) {
+		w := s.watch()
+		var relaxed []bool
+		w.memory.relax = func(on bool) { relaxed = append(relaxed, on) }
+		s.heap, s.live = 700, 100
+		s.aside(w.start)
+		s.busy = 3020 * time.Millisecond // a collection takes as long
+		s.heap = 1250
+		s.after(time.Second).want("10ms memory true")
+		s.heap = 1500
+		s.after(time.Second).want("1.01s memory exhausted true")
+		s.after(5*time.Second).want("3.06s memory false", "3.06s memory exhausted false")
+		if !slices.Equal(relaxed, []bool{true, false}) {
+			t.Errorf("got %v, want to be told of the alarm and its end", relaxed)
+		}
+		s.aside(w.close)
+	})
+}
+
+// TestMemoryIsUnderPressureBeforeThereIsAnAlarm at half of the limit, going by what is not
+// garbage.
+func TestMemoryIsUnderPressureBeforeThereIsAnAlarm(t *testing.T) { // E18
+	inScene(t, func(s *scene) {
+		w := s.watch()
+		f := func(heap, live int64, after time.Duration, want bool) {
+			t.Helper()
+			s.heap, s.live = heap, live
+			if s.after(after); s.pressed != want {
+				t.Errorf("got %v with %d in use and %d alive, want %v", s.pressed, heap, live, want)
+			}
+		}
+		s.aside(w.start)
+		f(749, 499, time.Second, false)
+		f(749, 500, time.Second, true)
+		f(749, 450, time.Second, true)
+		f(749, 449, time.Second, false)
+		s.want()
+		s.aside(w.close)
+	})
+}
+
+func TestMemoryIsExhaustedBeforeThereIsNone(t *testing.T) {
+	f := func(limit, memory, want int64) {
+		t.Helper()
+		if got := exhaustion(limit, memory); got != want {
+			t.Errorf("got %d with a limit of %d of %d, want %d", got, limit, memory, want)
+		}
+	}
+	f(6000, 10000, 6750)
+	f(9000, 10000, 9186)
+	f(1, 10001, 1876) // a low limit is to stop publishers, not to keep everybody out
+	f(20000, 10000, 22500)
+	f(400, 0, 450)
 }
 
 func TestLimitsThatAreNotConfigured(t *testing.T) {

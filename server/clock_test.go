@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -156,7 +157,8 @@ func (l *exhausted) Accept() (net.Conn, error) {
 
 func TestAcceptingPausesWhileThereAreNoDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{stop: make(chan struct{}), log: zerolog.Nop()}
+		var alarms []bool
+		s := &Server{stop: make(chan struct{}), log: zerolog.Nop(), seats: seats{alarm: func(on bool) { alarms = append(alarms, on) }}}
 		l := new(exhausted)
 		s.accept(listener{Listener: l})
 		last := time.Duration(0)
@@ -169,6 +171,9 @@ func TestAcceptingPausesWhileThereAreNoDescriptors(t *testing.T) {
 		}
 		if last != mostAcceptPause {
 			t.Errorf("the pauses end at %v, want %v", last, mostAcceptPause)
+		}
+		if !slices.Equal(alarms, []bool{true}) {
+			t.Errorf("got alarms %v, want one that stays", alarms)
 		}
 	})
 }

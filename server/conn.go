@@ -209,6 +209,7 @@ func (c *conn) read() (err error) {
 		}
 	}()
 	c.buf = make([]byte, smallRead)
+	defer func() { c.s.buffered.Add(int64(smallRead - len(c.buf))) }()
 	quiet := false
 	for {
 		now := time.Now()
@@ -237,14 +238,16 @@ func (c *conn) read() (err error) {
 			if err := c.feed(); err != nil {
 				return err
 			}
-			c.size(filled)
+			if err := c.size(filled); err != nil {
+				return err
+			}
 		}
 		var timeout net.Error
 		switch {
 		case err == nil:
 		case errors.As(err, &timeout) && timeout.Timeout():
 			if quiet && c.have == 0 && len(c.buf) > smallRead {
-				c.buf = make([]byte, smallRead)
+				c.resize(smallRead)
 			}
 			quiet = true
 			c.deadline = passed // to be set anew
@@ -340,12 +343,7 @@ func (c *conn) feed() error {
 // goodbye; and a client that goes without a word is noticed.
 func (c *conn) waitBlocked() error {
 	if c.have == len(c.buf) {
-		select {
-		case <-c.ready:
-			return nil
-		case <-c.quit.Done():
-			return net.ErrClosed
-		}
+		return c.waitFull()
 	}
 	c.listening.Store(true)
 	defer c.listening.Store(false)
@@ -371,6 +369,28 @@ func (c *conn) waitBlocked() error {
 	return err
 }
 
+// waitFull is waitBlocked when there is no room to read. A client that goes has to be noticed
+// all the same: what it holds may be what the alarm is about.
+func (c *conn) waitFull() error {
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	for {
+		select {
+		case <-c.ready:
+			return nil
+		case <-c.quit.Done():
+			return net.ErrClosed
+		case <-look.C:
+			if gone(c.socket) {
+				return errGone
+			}
+		}
+	}
+}
+
+// lookAgain is how often a client that is not read is looked at.
+const lookAgain = time.Second
+
 // resume lets a core that is suspended be fed again. It may be called from any goroutine.
 func (c *conn) resume() {
 	poke(c.ready)
@@ -380,14 +400,45 @@ func (c *conn) resume() {
 }
 
 // size makes the buffer larger: when a frame does not fit, whose length was checked
-// against the limit when its head was read, and up to a point when much comes at once.
-func (c *conn) size(filled bool) {
-	if c.have < len(c.buf) && (!filled || len(c.buf) >= largeRead) {
-		return
+// against the limit when its head was read, and up to a point when much comes at once. When
+// all connections together have buffered too much of frames that are not complete, only
+// frames of usual size are waited for.
+func (c *conn) size(filled bool) error {
+	full := c.have == len(c.buf)
+	scarce := len(c.buf) > smallRead && c.s.short()
+	if !full && (!filled || len(c.buf) >= largeRead) {
+		if scarce && c.have == 0 {
+			c.resize(smallRead)
+		}
+		return nil
 	}
-	larger := make([]byte, 2*len(c.buf))
-	copy(larger, c.buf[:c.have])
-	c.buf = larger
+	if full && (scarce && len(c.buf) >= usualRead || c.s.b.Alarms().Refuse()) {
+		c.s.b.Counters.RefusedForMemory.Add(1)
+		return errNoRoom
+	}
+	if full || !scarce {
+		c.resize(2 * len(c.buf))
+	}
+	return nil
+}
+
+// usualRead is how long a frame may always be.
+const usualRead = 16 << 10
+
+// errNoRoom is why a connection is cut that sends a large frame when there is no memory for it.
+var errNoRoom = errors.New("no memory is left for a frame of this size")
+
+// short tells whether too much is buffered of frames that are not complete.
+func (s *Server) short() bool {
+	return s.opts.MaxBuffered > 0 && s.buffered.Load() > s.opts.MaxBuffered
+}
+
+// resize makes the buffer n bytes long and keeps what is in it.
+func (c *conn) resize(n int) {
+	other := make([]byte, n)
+	copy(other, c.buf[:c.have])
+	c.s.buffered.Add(int64(n - len(c.buf)))
+	c.buf = other
 }
 
 // introduce logs who the client is, once it is known, and tells the writer how often it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -49,6 +50,12 @@ type Options struct {
 	// HighWater is how many bytes may wait for a client to read them before its consumers are
 	// given no more; connection.HighWater when 0.
 	HighWater int
+	// MaxSockets is how many sockets of clients there may be, because of the descriptors that
+	// the rest of the process needs; no more are accepted then (D11). 0 is any number.
+	MaxSockets int
+	// MaxBuffered is how many bytes may be read, over all connections, of frames that are not
+	// complete and larger than most; 0 is any number.
+	MaxBuffered int64
 	// CloseWait is how long Shutdown waits for clients to answer; 3 s when 0.
 	CloseWait time.Duration
 }
@@ -68,6 +75,10 @@ type Server struct {
 	ticking   sync.WaitGroup
 	earlier   chan struct{} // something is due earlier than the ticker knows
 	stop      chan struct{} // closed to end the ticker
+
+	buffered      atomic.Int64  // bytes of read buffers beyond what every connection has
+	stopAccepting chan struct{} // closed first of all
+	seats         seats
 
 	mu       sync.Mutex // guards the fields below
 	conns    map[*conn]struct{}
@@ -103,7 +114,11 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 		earlier: make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		conns:   make(map[*conn]struct{}),
+
+		stopAccepting: make(chan struct{}),
+		seats:         seats{limit: o.MaxSockets, high: o.MaxSockets - o.MaxSockets/5},
 	}
+	s.seats.alarm = s.descriptorAlarm
 	s.shaking, s.endShakes = context.WithCancel(context.Background())
 	if err := s.listen(o.Listen, false); err != nil {
 		return nil, err
@@ -179,18 +194,25 @@ const (
 func (s *Server) accept(l listener) {
 	pause := time.Duration(0)
 	for {
+		s.seats.await(s.stopAccepting)
 		nc, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
+			if outOfDescriptors(err) {
+				s.seats.starve(true)
+			}
 			pause = min(max(2*pause, leastAcceptPause), mostAcceptPause)
 			s.log.Error().Err(err).Dur("pause", pause).Msg("cannot accept a connection")
 			select {
 			case <-time.After(pause):
-			case <-s.stop:
+			case <-s.stopAccepting:
 			}
 			continue
+		}
+		if pause > 0 {
+			s.seats.starve(false)
 		}
 		pause = 0
 		s.take(nc, l.secure)
@@ -200,15 +222,19 @@ func (s *Server) accept(l listener) {
 // take has a connection served that was just accepted, unless there are too many already.
 func (s *Server) take(nc net.Conn, secure bool) {
 	now := time.Now()
-	if s.admit(now, nc) {
+	s.seats.take()
+	if s.spare(now, nc) && s.admit(now, nc) {
 		// Shutdown waits for those who accept before it waits for those who serve.
 		s.serving.Go(func() { s.serve(now, nc, secure) })
+	} else {
+		s.seats.giveBack()
 	}
 }
 
 // serve serves a connection that was accepted at now, unless the server is on its way out.
 func (s *Server) serve(now time.Time, nc net.Conn, secure bool) {
 	c := &conn{s: s, socket: nc, nc: nc, newcomer: true}
+	defer s.seats.giveBack()
 	defer c.settle()
 	if secure {
 		t, err := s.shake(nc)
@@ -266,6 +292,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 		return
 	}
 	s.stopping, s.stopped = true, true
+	close(s.stopAccepting)
 	s.closeListeners()
 	s.endShakes()
 	for c := range s.conns {

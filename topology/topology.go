@@ -26,7 +26,7 @@ type VHost struct {
 	DefaultQueueType string
 	Tracing          bool
 	Protected        bool        // is not deleted while this is set
-	Limits           auth.Limits // auth.MaxConnections, auth.MaxQueues
+	Limits           auth.Limits // of auth.VHostLimits
 }
 
 // User is a user.
