@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"errors"
 	"flag"
 	"net/url"
 	"regexp"
@@ -175,15 +176,16 @@ func (c *comparison) compare(t *testing.T, where, file string, st step, rabbit *
 	if rabbit != nil {
 		both = append(both, rabbit)
 	}
-	for _, s := range both {
-		s.step = nil
-		for i, line := range st.lines {
-			if err := s.run(line, i < len(st.lines)-1); err != nil {
-				t.Errorf("testdata/%s.txt:%d: %s: %s: %v", file, st.line, s.name, line, err)
-				return "", false
-			}
-		}
-		s.settle()
+	// At the same time, so that neither is left alone while the other one waits.
+	var wait sync.WaitGroup
+	errs := make([]error, len(both))
+	for i, s := range both {
+		wait.Go(func() { errs[i] = s.do(st) })
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Errorf("testdata/%s.txt:%d: %v", file, st.line, err)
+		return "", false
 	}
 	deadline, before := time.Now().Add(slow), "?"
 	for {
