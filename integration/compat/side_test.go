@@ -26,7 +26,7 @@ type side struct {
 	events chan event
 	step   []heard  // since the step began
 	names  []string // made by the server, in the order they came up
-	alarm  bool     // is on, so that a connection may not be read
+	alarms int      // that are on, so that a connection may not be read
 }
 
 // conn is a client's connection, seen from the goroutine that holds the conversation.
@@ -446,7 +446,7 @@ func reply(m amqp.Method) []string {
 // bound is how long what is bound to come may take. A connection that is blocked answers
 // nothing, and the client need not have been told.
 func (s *side) bound() time.Duration {
-	if s.alarm {
+	if s.alarms > 0 {
 		return 200 * time.Millisecond
 	}
 	return patience
