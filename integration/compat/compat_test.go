@@ -100,6 +100,11 @@ func TestAnswersAreThoseOfRabbitMQ(t *testing.T) {
 
 var closed = regexp.MustCompile(`(?m)^\S+ ch=0 connection\.close-ok\{\}\n?`)
 
+// beforeClosing is an answer without the last word of every connection.
+func beforeClosing(answer string) string {
+	return strings.TrimSuffix(closed.ReplaceAllString(answer, ""), "\n")
+}
+
 // comparison is the two brokers and the list of their differences.
 type comparison struct {
 	rabbit, leveret string // addresses; without a RabbitMQ it is the record that answers
@@ -145,12 +150,12 @@ func (c *comparison) hold(t *testing.T, conv conversation) {
 	if rabbit != nil {
 		rabbit.step = nil
 		rabbit.leave()
-		r = closed.ReplaceAllString(rabbit.answer(), "")
+		r = beforeClosing(rabbit.answer())
 	} else {
 		r = answers[len(conv.steps)].answer
 	}
 	// Who is answered depends on what a difference before has left open.
-	l := closed.ReplaceAllString(leveret.answer(), "")
+	l := beforeClosing(leveret.answer())
 	same, listed := c.judge(where, "end", r, l)
 	if !same && !listed {
 		t.Errorf("testdata/%s.txt: after the last step the two differ\n%s", conv.file, entry(where, "end", r, l))
