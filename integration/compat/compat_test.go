@@ -146,7 +146,7 @@ func (c *comparison) hold(t *testing.T, conv conversation) {
 	}
 	leveret.step = nil
 	leveret.leave()
-	r := ""
+	var r string
 	if rabbit != nil {
 		rabbit.step = nil
 		rabbit.leave()
