@@ -249,6 +249,48 @@ func TestDefinitionsOfOneVirtualHostGoIntoAnother(t *testing.T) {
 	}
 }
 
+// TestDefinitionsOfOneVirtualHostStayInIt: whatever virtual host their elements name, and
+// nothing is taken that is not in one (DEF-6).
+func TestDefinitionsOfOneVirtualHostStayInIt(t *testing.T) {
+	b := newBroker(t)
+	if _, err := load(b, `{"vhosts":[{"name":"here"},{"name":"there"}],"users":[{"name":"u","password":"u"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	before, users := len(b.Permissions()), len(b.Users())
+	d, err := Parse([]byte(`{
+		"vhosts":[{"name":"new"}],"users":[{"name":"new","password":"x"},{"name":"u","password":"other"}],
+		"permissions":[{"user":"u","vhost":"there","configure":".*","write":".*","read":".*"},{"user":"u","vhost":"here","configure":".*","write":".*","read":".*"}],
+		"topic_permissions":[{"user":"u","vhost":"here","exchange":"x","write":"a","read":"a"}],
+		"global_parameters":[{"name":"cluster_name","value":"new"}],
+		"parameters":[{"component":"operator_policy","vhost":"there","name":"o","value":{"pattern":"","definition":{"max-length":5}}},
+			{"component":"vhost-limits","vhost":"there","name":"limits","value":{"max-queues":3}}],
+		"policies":[{"vhost":"there","name":"p","pattern":"","definition":{"max-length":7}}],
+		"queues":[{"name":"q","vhost":"there"}],"exchanges":[{"name":"x","vhost":"there","type":"fanout"}],
+		"bindings":[{"source":"x","vhost":"there","destination":"q","destination_type":"queue","routing_key":""}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out queue.Effects
+	if _, err := ImportVHost(now, b.VHost("here"), b, d, &out); err != nil {
+		t.Fatal(err)
+	}
+	here, there := b.VHost("here"), b.VHost("there")
+	if len(here.Queues()) != 1 || len(here.Exchanges()) != 8 || len(here.Bindings()) != 1 || len(here.Policies()) != 1 || len(here.OperatorPolicies()) != 1 || len(here.Settings().Limits) != 1 {
+		t.Errorf("got %d queues, %d exchanges, %d bindings, policies %v and %v and limits %v in it", len(here.Queues()), len(here.Exchanges()),
+			len(here.Bindings()), here.Policies(), here.OperatorPolicies(), here.Settings().Limits)
+	}
+	if here.Queues()[0].Options().MaxLength != 5 {
+		t.Error("its policies do not apply to its queue")
+	}
+	if len(there.Queues()) != 0 || len(there.Exchanges()) != 7 || len(there.Policies()) != 0 || len(there.OperatorPolicies()) != 0 || len(there.Settings().Limits) != 0 {
+		t.Errorf("got %d queues, %d exchanges, policies %v and %v and limits %v in another", len(there.Queues()), len(there.Exchanges()),
+			there.Policies(), there.OperatorPolicies(), there.Settings().Limits)
+	}
+	if b.VHost("new") != nil || len(b.Users()) != users || len(b.Permissions()) != before || len(b.TopicPermissions()) != 0 || b.CheckPassword("u", "u", true) != nil {
+		t.Errorf("users, permissions or virtual hosts were taken: %v, %v, %v", b.Users(), b.Permissions(), b.TopicPermissions())
+	}
+}
+
 // TestExclusiveQueuesAreNotExported, nor what is bound to them (DEF-3).
 func TestExclusiveQueuesAreNotExported(t *testing.T) {
 	b := newBroker(t)

@@ -179,3 +179,29 @@ func TestLengthLimitsDropTheHeadOrRefuse(t *testing.T) { // LEN-2, LEN-3, CONF-4
 	c.publish("", "refuse", "4")
 	c.has("refuse", "4")
 }
+
+func TestQuorumQueueKeepsItsClassesOverRestart(t *testing.T) { // PRI-5, QQ-4
+	t.Parallel()
+	s := brokertest.Start(t)
+	c := connect(t, s)
+	q := c.durable("q", amqp.Table{"x-queue-type": "quorum"})
+	for _, m := range []struct {
+		body     string
+		priority uint8
+	}{{"none", 0}, {"four", 4}, {"five", 5}, {"nine", 9}} {
+		confirm, err := c.PublishWithDeferredConfirm("", q, false, false, amqp.Publishing{Priority: m.priority, Body: []byte(m.body)})
+		c.must(err)
+		if !confirm.Wait() {
+			t.Fatalf("%s was refused", m.body)
+		}
+	}
+	s.Restart()
+	c = connect(t, s)
+	for _, want := range []string{"five", "nine", "none", "four"} {
+		d, ok, err := c.Get(q, true)
+		c.must(err)
+		if !ok || string(d.Body) != want {
+			t.Errorf("got %q, want %s", d.Body, want)
+		}
+	}
+}

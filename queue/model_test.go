@@ -47,6 +47,8 @@ type modelMessage struct {
 	delivered bool
 	stored    bool // persistent in a durable queue
 	confirmed bool
+	refused   bool // by a length limit
+	mourned   bool // there was a letter of it
 	onDisk    bool // a commit had it
 	position  Position
 	letter    *Letter
@@ -68,6 +70,7 @@ type model struct {
 	byBody    map[string]*modelMessage
 	byConfirm []*modelMessage
 	consumers []*modelConsumer
+	active    *modelConsumer // the single one, of a queue that has one
 	published int
 
 	group    uint64
@@ -87,6 +90,7 @@ type modelConsumer struct {
 	m      *model
 	room   int // prefetch; 0 for no limit
 	noAck  bool
+	rank   int32 // x-priority
 	holds  []*modelMessage
 	closed bool // says no whatever its prefetch
 }
@@ -99,8 +103,14 @@ func newModel(t *testing.T, seed int64) *model {
 	add := func(name string, v any) {
 		m.spec.Arguments = append(m.spec.Arguments, amqp.Field{Name: name, Value: v})
 	}
-	if m.rng.Intn(3) == 0 {
+	switch {
+	case m.spec.Durable && m.rng.Intn(3) == 0:
+		add("x-queue-type", "quorum")
+	case m.rng.Intn(3) == 0:
 		add("x-max-priority", int64(1+m.rng.Intn(4)))
+	}
+	if m.rng.Intn(4) == 0 {
+		add("x-single-active-consumer", true)
 	}
 	if m.rng.Intn(2) == 0 {
 		add("x-dead-letter-exchange", "dlx")
@@ -110,6 +120,12 @@ func newModel(t *testing.T, seed int64) *model {
 	}
 	if m.rng.Intn(3) == 0 {
 		add("x-max-length", int64(m.rng.Intn(12)))
+	}
+	if m.rng.Intn(4) == 0 {
+		add("x-max-length-bytes", int64(m.rng.Intn(30)))
+	}
+	if m.rng.Intn(2) == 0 {
+		add("x-overflow", []string{"drop-head", "reject-publish", "reject-publish-dlx"}[m.rng.Intn(3)])
 	}
 	if m.rng.Intn(4) == 0 {
 		add("x-delivery-limit", int64(m.rng.Intn(3)))
@@ -196,8 +212,8 @@ func (m *model) pageOut() {
 
 func (m *model) Confirmed(seq uint64, ok bool, _ *message.Wakes) {
 	x := m.byConfirm[seq]
-	if !ok || x.confirmed {
-		m.fail("%s confirmed ok=%v, before: %v", x.body, ok, x.confirmed)
+	if ok == x.refused || x.confirmed {
+		m.fail("%s confirmed ok=%v, before: %v, refused: %v", x.body, ok, x.confirmed, x.refused)
 	}
 	x.confirmed = true
 }
@@ -225,6 +241,65 @@ func (m *model) count(s modelState) (n int64) {
 	return n
 }
 
+// exceeds tells whether what is ready is more than the limits allow, with one more message
+// of so many bytes if there is one. What is past its deadline counts if it is asked to.
+func (m *model) exceeds(due bool, more int64, bytes int64) bool {
+	count := more
+	for _, x := range m.messages {
+		if x.state == modelReady && (due || x.expiry == 0 || x.expiry > m.now.UnixMilli()) {
+			count++
+			bytes += int64(len(x.body))
+		}
+	}
+	o := &m.q.options
+	return o.MaxLength != None && count > o.MaxLength || o.MaxLengthBytes != None && bytes > o.MaxLengthBytes
+}
+
+// chosen is who becomes the single active consumer when there is none: the highest priority,
+// then the earliest (SAC-2).
+func (m *model) chosen() *modelConsumer {
+	var best *modelConsumer
+	for _, c := range m.consumers {
+		if best == nil || c.rank > best.rank {
+			best = c
+		}
+	}
+	return best
+}
+
+// follow checks who is the single active consumer (SAC-1 to SAC-3).
+func (m *model) follow() {
+	if !m.q.options.SingleActiveConsumer {
+		return
+	}
+	var is *modelConsumer
+	for _, s := range m.q.Subscriptions() {
+		if s.Active {
+			if is != nil {
+				m.fail("two consumers are active")
+			}
+			is = s.Consumer.(*modelConsumer)
+		}
+	}
+	was := m.active
+	if !slices.Contains(m.consumers, was) {
+		was = nil
+	}
+	switch {
+	case is == was:
+		if was != nil && m.q.options.Type == Quorum && m.chosen().rank > was.rank && len(was.holds) == 0 {
+			m.fail("%+v does not make way for %+v", was, m.chosen())
+		}
+	case was == nil:
+		if want := m.chosen(); is != want {
+			m.fail("the active consumer is %+v, want %+v", is, want)
+		}
+	case m.q.options.Type != Quorum || is == nil || is.rank <= was.rank || len(was.holds) > 0:
+		m.fail("the active consumer is %+v in the place of %+v", is, was)
+	}
+	m.active = is
+}
+
 func (c *modelConsumer) hasRoom() bool {
 	return !c.closed && (c.noAck || c.room == 0 || len(c.holds) < c.room)
 }
@@ -233,7 +308,12 @@ func (c *modelConsumer) Deliver(d Delivery, _ *Effects) bool {
 	if !c.hasRoom() {
 		return false
 	}
-	x := c.m.taken(d)
+	m := c.m
+	if m.q.options.SingleActiveConsumer && m.active != nil && m.active != c && slices.Contains(m.consumers, m.active) &&
+		(m.q.options.Type != Quorum || c.rank <= m.active.rank || len(m.active.holds) > 0) {
+		m.fail("%s went to a consumer that is not active", d.Message.Body())
+	}
+	x := m.taken(d)
 	if c.noAck {
 		x.state = modelGone
 	} else {
@@ -318,6 +398,10 @@ func (m *model) publish() {
 		p.Priority, p.Flags = uint8(m.rng.Intn(6)), p.Flags|amqp.FlagPriority
 		x.level = min(p.Priority, m.q.options.MaxPriority)
 	}
+	quorum := m.q.options.Type == Quorum
+	if quorum && p.Priority > 4 { // PRI-5
+		x.level = 1
+	}
 	ttl := int64(-1)
 	if m.q.options.MessageTTL >= 0 {
 		ttl = m.q.options.MessageTTL.Milliseconds()
@@ -335,16 +419,30 @@ func (m *model) publish() {
 			x.expiry++ // whoever has room at this moment may have it (TTL-4)
 		}
 	}
-	x.stored = m.spec.Durable && p.DeliveryMode == 2
+	x.stored = m.spec.Durable && (p.DeliveryMode == 2 || quorum) // QQ-4
 	msg, err := message.New(message.Content{Properties: p.Append(nil), Body: []byte(x.body)})
 	if err != nil {
 		m.fail("%v", err)
 	}
-	m.messages = append(m.messages, x)
 	m.byBody[x.body] = x
 	c := message.NewConfirm(m, uint64(len(m.byConfirm)))
 	m.byConfirm = append(m.byConfirm, x)
-	m.q.Publish(m.now, Put{Message: msg, Confirm: c}, &m.out)
+	var may, must bool // be refused (LEN-3)
+	if m.q.options.Overflow != DropHead {
+		size := int64(len(x.body))
+		may, must = m.exceeds(true, 1, size), m.exceeds(false, 1, size)
+	}
+	m.messages = append(m.messages, x)
+	if must {
+		x.state, x.refused = modelGone, true
+	}
+	taken := m.q.Publish(m.now, Put{Message: msg, Confirm: c}, &m.out)
+	if taken && must || !taken && !may {
+		m.fail("%s was taken: %v, and could be refused: %v, had to be: %v", x.body, taken, may, must)
+	}
+	if !taken {
+		x.state, x.refused = modelGone, true
+	}
 	if ttl == 0 {
 		x.expiry--
 	}
@@ -355,9 +453,9 @@ func (m *model) consume() {
 	if len(m.consumers) > 4 {
 		return
 	}
-	c := &modelConsumer{m: m, room: m.rng.Intn(4), noAck: m.rng.Intn(5) == 0}
+	c := &modelConsumer{m: m, room: m.rng.Intn(4), noAck: m.rng.Intn(5) == 0, rank: int32(m.rng.Intn(2))}
 	m.consumers = append(m.consumers, c)
-	if err := m.q.Consume(m.now, c, ConsumeOptions{NoAck: c.noAck, Priority: int32(m.rng.Intn(2))}, &m.out); err != nil {
+	if err := m.q.Consume(m.now, c, ConsumeOptions{NoAck: c.noAck, Priority: c.rank}, &m.out); err != nil {
 		m.fail("%v", err)
 	}
 }
@@ -610,7 +708,7 @@ func (m *model) commit() {
 func (m *model) restart() {
 	var r Restored
 	found := map[string]bool{}
-	for level := range int(m.q.options.MaxPriority) + 1 {
+	for level := range m.q.options.levels() {
 		s := m.states[uint8(level)]
 		rl := RestoredLevel{Level: uint8(level), Head: max(s.Head, 1), Next: max(s.Next, 1)}
 		var known acks
@@ -669,7 +767,7 @@ func (m *model) restart() {
 	m.q.lateMillis = 1 // the model knows no better
 	m.attach()
 	m.reads, m.spills, m.copies = nil, nil, copies{}
-	m.underway, m.consumers, m.out, m.timer = nil, nil, Effects{}, time.Time{}
+	m.underway, m.consumers, m.active, m.out, m.timer = nil, nil, nil, Effects{}, time.Time{}
 	m.q.Restore(m.now, r, &m.out)
 	if m.spec.Durable {
 		m.q.CollectSettled(&Batch{}, nil)
@@ -686,6 +784,12 @@ func (m *model) carryOut() {
 				if x.expiry == 0 || x.expiry > m.now.UnixMilli() {
 					m.fail("%s expired at %d, due %d", x.body, m.now.UnixMilli(), x.expiry)
 				}
+			case l.Reason == MaxLength && x.refused:
+				if m.q.options.Overflow != RejectPublishDLX || x.letter != nil {
+					m.fail("a letter of %+v, which was refused", x) // LEN-4
+				}
+				x.letter, x.mourned = &l, true
+				continue
 			case l.Reason == MaxLength:
 				if want := m.head(false); x != want {
 					m.fail("dropped %s, want %+v", x.body, want)
@@ -694,8 +798,11 @@ func (m *model) carryOut() {
 				m.fail("a letter of %+v, %v", x, l.Reason)
 			}
 			x.state = modelLeaving
-			x.letter = &l
+			x.letter, x.mourned = &l, true
 		}
+	}
+	if n := len(m.messages); m.op == "publish" && m.q.options.Overflow == RejectPublishDLX && m.q.options.DeadLetter && m.messages[n-1].refused && !m.messages[n-1].mourned {
+		m.fail("%s was refused without a letter", m.messages[n-1].body) // LEN-4
 	}
 	SettleTransfers(&m.out)
 	if !m.q.options.DeadLetter {
@@ -726,7 +833,7 @@ func (m *model) dropSilently() {
 			x.state = modelGone
 		}
 	}
-	if m.q.options.MaxLength != None {
+	if o := &m.q.options; o.Overflow == DropHead && (o.MaxLength != None || o.MaxLengthBytes != None) {
 		for m.count(modelReady) > ready {
 			m.head(true).state = modelGone
 		}
@@ -796,13 +903,17 @@ func (m *model) verify() {
 			m.fail("%s is confirmed and only in memory: %+v", x.body, x)
 		}
 	}
+	m.follow()
 	for _, c := range m.consumers {
+		if m.q.options.SingleActiveConsumer && (c != m.active || m.q.options.Type == Quorum && m.chosen().rank > c.rank) {
+			continue // SAC-5; or it makes way for another (SAC-3)
+		}
 		if h := m.head(false); h != nil && c.hasRoom() && !m.waits() {
 			m.fail("%s is kept back from a consumer that has room", h.body)
 		}
 	}
-	if limit := m.q.options.MaxLength; limit != None && s.Ready > limit && m.op == "publish" && !m.waits() && m.messages[len(m.messages)-1].state == modelReady {
-		m.fail("%d ready with a limit of %d", s.Ready, limit)
+	if m.op == "publish" && !m.waits() && m.messages[len(m.messages)-1].state == modelReady && m.exceeds(true, 0, 0) {
+		m.fail("%d ready are more than the limits allow", s.Ready)
 	}
 	if s.Ready+s.Unacknowledged+s.Delayed == 0 && len(m.reads)+len(m.spills) == 0 && m.copies.written() > 0 {
 		m.fail("%d copies of nothing are kept", m.copies.written())

@@ -166,3 +166,23 @@ func TestNewTimeToLiveIsForLaterMessages(t *testing.T) {
 		t.Errorf("got %d ready, want the two that were there before", ready)
 	}
 }
+
+// POL-8: whatever a policy comes to, the number of priority levels and single active consumer
+// stay what the queue was declared with.
+func TestPoliciesSetNeitherPrioritiesNorSingleActiveConsumer(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	for _, declared := range []Options{
+		{MaxLength: None, MaxPriority: 3, SingleActiveConsumer: true},
+		{MaxLength: None},
+	} {
+		q := New(1, Spec{Name: "q"}, declared, nil)
+		var out Effects
+		o := declared
+		o.MaxLength, o.MaxPriority, o.SingleActiveConsumer = 5, 3-declared.MaxPriority, !declared.SingleActiveConsumer
+		q.SetOptions(now, o, &out)
+		got := q.Options()
+		if got.MaxLength != 5 || got.MaxPriority != declared.MaxPriority || got.SingleActiveConsumer != declared.SingleActiveConsumer {
+			t.Errorf("got %+v, want the length and what was declared: %+v", got, declared)
+		}
+	}
+}

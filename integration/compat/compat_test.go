@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"errors"
 	"flag"
 	"net/url"
 	"regexp"
@@ -99,6 +100,11 @@ func TestAnswersAreThoseOfRabbitMQ(t *testing.T) {
 
 var closed = regexp.MustCompile(`(?m)^\S+ ch=0 connection\.close-ok\{\}\n?`)
 
+// beforeClosing is an answer without the last word of every connection.
+func beforeClosing(answer string) string {
+	return strings.TrimSuffix(closed.ReplaceAllString(answer, ""), "\n")
+}
+
 // comparison is the two brokers and the list of their differences.
 type comparison struct {
 	rabbit, leveret string // addresses; without a RabbitMQ it is the record that answers
@@ -140,16 +146,16 @@ func (c *comparison) hold(t *testing.T, conv conversation) {
 	}
 	leveret.step = nil
 	leveret.leave()
-	r := ""
+	var r string
 	if rabbit != nil {
 		rabbit.step = nil
 		rabbit.leave()
-		r = closed.ReplaceAllString(rabbit.answer(), "")
+		r = beforeClosing(rabbit.answer())
 	} else {
 		r = answers[len(conv.steps)].answer
 	}
 	// Who is answered depends on what a difference before has left open.
-	l := closed.ReplaceAllString(leveret.answer(), "")
+	l := beforeClosing(leveret.answer())
 	same, listed := c.judge(where, "end", r, l)
 	if !same && !listed {
 		t.Errorf("testdata/%s.txt: after the last step the two differ\n%s", conv.file, entry(where, "end", r, l))
@@ -175,15 +181,16 @@ func (c *comparison) compare(t *testing.T, where, file string, st step, rabbit *
 	if rabbit != nil {
 		both = append(both, rabbit)
 	}
-	for _, s := range both {
-		s.step = nil
-		for i, line := range st.lines {
-			if err := s.run(line, i < len(st.lines)-1); err != nil {
-				t.Errorf("testdata/%s.txt:%d: %s: %s: %v", file, st.line, s.name, line, err)
-				return "", false
-			}
-		}
-		s.settle()
+	// At the same time, so that neither is left alone while the other one waits.
+	var wait sync.WaitGroup
+	errs := make([]error, len(both))
+	for i, s := range both {
+		wait.Go(func() { errs[i] = s.do(st) })
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Errorf("testdata/%s.txt:%d: %v", file, st.line, err)
+		return "", false
 	}
 	deadline, before := time.Now().Add(slow), "?"
 	for {

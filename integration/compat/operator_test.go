@@ -130,6 +130,11 @@ func (s *side) runOperator(w []string) error {
 		return err
 	case w[0] == "alarm" && len(w) == 3:
 		err := s.operator.alarm(w[1], w[2] == "on")
+		if w[2] == "on" {
+			s.alarms++
+		} else {
+			s.alarms--
+		}
 		// Whoever is concerned hears of it a moment later.
 		s.until(300*time.Millisecond, func() bool { return false })
 		return err

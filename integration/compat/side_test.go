@@ -26,6 +26,7 @@ type side struct {
 	events chan event
 	step   []heard  // since the step began
 	names  []string // made by the server, in the order they came up
+	alarms int      // that are on, so that a connection may not be read
 }
 
 // conn is a client's connection, seen from the goroutine that holds the conversation.
@@ -254,6 +255,18 @@ func (k *conn) send(b []byte) {
 	_, _ = k.socket.Write(b)
 }
 
+// do does the lines of a step.
+func (s *side) do(st step) error {
+	s.step = nil
+	for i, line := range st.lines {
+		if err := s.run(line, i < len(st.lines)-1); err != nil {
+			return fmt.Errorf("%s: %s: %w", s.name, line, err)
+		}
+	}
+	s.settle()
+	return nil
+}
+
 // run does one line. The reply to a synchronous method is waited for; what else it leads
 // to is settle's business.
 func (s *side) run(line string, goesOn bool) error {
@@ -430,10 +443,19 @@ func reply(m amqp.Method) []string {
 	return []string{name}
 }
 
+// bound is how long what is bound to come may take. A connection that is blocked answers
+// nothing, and the client need not have been told.
+func (s *side) bound() time.Duration {
+	if s.alarms > 0 {
+		return 200 * time.Millisecond
+	}
+	return patience
+}
+
 // settle waits until what was published is confirmed and everything that was sent before
 // has been worked off by the channels.
 func (s *side) settle() {
-	s.until(patience, func() bool {
+	s.until(s.bound(), func() bool {
 		for _, k := range s.conns {
 			for _, ch := range k.channels {
 				if k.running && ch.open && len(ch.unsettled) > 0 {
@@ -457,7 +479,7 @@ func (s *side) barrier() {
 			}
 		}
 	}
-	s.until(patience, func() bool {
+	s.until(s.bound(), func() bool {
 		for _, k := range s.conns {
 			for _, ch := range k.channels {
 				if k.running && ch.open && len(ch.flows) > 0 {
