@@ -139,17 +139,19 @@ func (v *VHost) deadLetter(now time.Time, c *carrier, source string, l *queue.Le
 }
 
 // deadMessage is the message that a letter becomes: another one, with the account of its
-// deaths in the headers.
+// deaths in the headers. The deaths it returns are those that may make a cycle: no message is
+// lost for what a client alone has written.
 func deadMessage(source string, l *queue.Letter) (*message.Message, deaths) {
 	m := l.Message
 	var p amqp.Properties
 	if err := p.Decode(m.Properties()); err != nil {
 		panic(fmt.Sprintf("broker: properties of a message in queue %q: %v", source, err))
 	}
-	history := deathsOf(m, p.Headers).record(source, l, p.Expiration)
+	before := deathsOf(p.Headers)
+	history := before.record(source, l, p.Expiration)
 
 	p.Flags = p.Flags&^amqp.FlagExpiration | amqp.FlagHeaders // DLX-5
-	p.Headers = history.headers(p.Headers, m.Dead)
+	p.Headers = history.headers(p.Headers, len(before) > 0)
 	content := message.Content{
 		Exchange:   l.Exchange,
 		RoutingKey: m.RoutingKey,
@@ -165,6 +167,9 @@ func deadMessage(source string, l *queue.Letter) (*message.Message, deaths) {
 	dead, err := message.New(content)
 	if err != nil {
 		panic(fmt.Sprintf("broker: properties of a dead letter of queue %q: %v", source, err))
+	}
+	if !m.Dead {
+		history = history[:1]
 	}
 	return dead, history
 }

@@ -218,35 +218,61 @@ func TestCycleLooksAtWhatHappenedSinceTheTarget(t *testing.T) {
 	f(nil, "a", false)
 }
 
-// DLX-10
-func TestDeathsThatAClientWroteAreNotBelieved(t *testing.T) {
+// DLX-10, as up to 3.13: a consumer that publishes what came back to it counts its attempts so.
+func TestDeathsThatAClientWroteAreContinued(t *testing.T) {
 	n := newNode(t)
 	n.queue("work", deadLetter(""), deadLetterKey("dead"))
 	n.queue("dead")
-	forged := amqp.Table{
-		{Name: "x-death", Value: amqp.Array{amqp.Table{
-			{Name: "count", Value: int64(7)}, {Name: "queue", Value: "work"}, {Name: "reason", Value: "rejected"},
-		}}},
-		{Name: "x-first-death-queue", Value: "elsewhere"},
-		{Name: "mine", Value: "stays"},
-	}
-	n.publish("", "work", "m", amqp.Properties{Headers: forged})
-	q, _, _ := n.v.Queue("me", "work")
-	d, _ := n.get(q, false)
-	if h, _ := d.Message.Headers(); !h.Equal(forged) {
-		t.Errorf("before its first death: got %v, want it as sent", h)
-	}
-	q.Reject(n.now, []queue.Position{d.Position}, false, &n.out)
-	n.b.Flush(n.now, &n.out)
-	m := n.take("dead")[0]
-	if got, want := history(t, m), `1*work rejected from ""[work] at 0s`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	h, _ := m.Headers()
-	for name, want := range map[string]string{"x-first-death-queue": "work", "mine": "stays"} {
-		if v, _ := h.Get(name); v != want {
-			t.Errorf("%s: got %v, want %s", name, v, want)
+	f := func(count any, want string) {
+		t.Helper()
+		written := amqp.Table{
+			{Name: "x-death", Value: amqp.Array{amqp.Table{
+				{Name: "count", Value: count}, {Name: "reason", Value: "rejected"}, {Name: "queue", Value: "work"},
+				{Name: "time", Value: amqp.Timestamp(n.now.Unix())}, {Name: "exchange", Value: "x"}, {Name: "routing-keys", Value: amqp.Array{"k"}},
+			}}},
+			{Name: "x-first-death-queue", Value: "elsewhere"},
+			{Name: "mine", Value: "stays"},
 		}
+		n.publish("", "work", "m", amqp.Properties{Headers: written})
+		q, _, _ := n.v.Queue("me", "work")
+		d, _ := n.get(q, false)
+		if h, _ := d.Message.Headers(); !h.Equal(written) {
+			t.Errorf("before its first death: got %v, want it as sent", h)
+		}
+		q.Reject(n.now, []queue.Position{d.Position}, false, &n.out)
+		n.b.Flush(n.now, &n.out)
+		m := n.take("dead")[0]
+		h, _ := m.Headers()
+		v, _ := h.Get("x-death")
+		entry, _ := v.(amqp.Array)[0].(amqp.Table)
+		if got, _ := entry.Get("count"); len(v.(amqp.Array)) != 1 || got != integer(count)+1 {
+			t.Errorf("got %v, want one entry with the count after %v", v, count)
+		}
+		for name, want := range map[string]string{"x-first-death-queue": "elsewhere", "x-last-death-queue": "work", "mine": "stays"} {
+			if v, _ := h.Get(name); v != want {
+				t.Errorf("%s: got %v, want %s", name, v, want)
+			}
+		}
+		if got := history(t, m); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f(int64(7), `8*work rejected from "x"[k] at 0s`)
+	f(int32(1), `2*work rejected from "x"[k] at 0s`)
+	f("many", `1*work rejected from "x"[k] at 0s`)
+}
+
+// DLX-12: what a client wrote does not make its message vanish as one that goes round.
+func TestDeathsThatAClientWroteMakeNoCycle(t *testing.T) {
+	n := newNode(t)
+	n.queue("work", deadLetter(""), deadLetterKey("dead"), with("x-message-ttl", int32(10)))
+	n.queue("dead")
+	n.publish("", "work", "m", amqp.Properties{Headers: amqp.Table{{Name: "x-death", Value: amqp.Array{amqp.Table{
+		{Name: "count", Value: int64(1)}, {Name: "reason", Value: "expired"}, {Name: "queue", Value: "dead"},
+	}}}}})
+	n.pass(time.Second)
+	if got := len(n.take("dead")); got != 1 {
+		t.Errorf("%d messages, want the one", got)
 	}
 }
 
@@ -404,7 +430,7 @@ func TestLettersOfLettersAreCarriedToo(t *testing.T) {
 	}
 }
 
-// DUR-2, DLX-10: after a restart the broker still knows which accounts are its own.
+// DUR-2: after a restart the account of a message goes on.
 func TestDeathsAreContinuedAfterARestart(t *testing.T) {
 	n := newNode(t)
 	n.queue("a", deadLetter(""), deadLetterKey("b"))

@@ -27,12 +27,10 @@ const (
 // died of, the most recent first (DLX-6).
 type deaths []amqp.Table
 
-// deathsOf is the history that a message brings along. One that the broker has not dead-
-// lettered yet has none, whatever its headers say (DLX-10).
-func deathsOf(m *message.Message, headers amqp.Table) deaths {
-	if !m.Dead {
-		return nil
-	}
+// deathsOf is the history that a message brings along. That of a client is believed and
+// continued, as RabbitMQ did before 4.0 (DLX-10): consumers that publish a message again, to
+// have it come back later, count their attempts so.
+func deathsOf(headers amqp.Table) deaths {
 	v, _ := headers.Get(headerDeaths)
 	list, _ := v.(amqp.Array)
 	history := make(deaths, 0, len(list)+1)
@@ -53,8 +51,7 @@ func (d deaths) record(source string, l *queue.Letter, expiration string) deaths
 			continue
 		}
 		count, _ := entry.Get(fieldCount)
-		n, _ := count.(int64)
-		return slices.Insert(slices.Delete(d, i, i+1), 0, entry.With(fieldCount, n+1))
+		return slices.Insert(slices.Delete(d, i, i+1), 0, entry.With(fieldCount, integer(count)+1))
 	}
 	m := l.Message
 	entry := amqp.Table{
@@ -121,7 +118,28 @@ func (d deaths) cycle(target string) bool {
 	return false
 }
 
-// text is a string of an entry; the broker wrote all of them.
+// integer is a count, whichever kind of integer a client wrote it as.
+func integer(v any) int64 {
+	switch n := v.(type) {
+	case int8:
+		return int64(n)
+	case uint8:
+		return int64(n)
+	case int16:
+		return int64(n)
+	case uint16:
+		return int64(n)
+	case int32:
+		return int64(n)
+	case uint32:
+		return int64(n)
+	case int64:
+		return n
+	}
+	return 0
+}
+
+// text is a string of an entry, empty for what is none.
 func text(entry amqp.Table, field string) string {
 	v, _ := entry.Get(field)
 	s, _ := v.(string)

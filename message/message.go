@@ -30,7 +30,7 @@ type Message struct {
 	// Persistent is true for delivery mode 2.
 	Persistent bool
 	// Dead is true when the broker has dead-lettered the message before, so that its
-	// x-death header is the broker's own account and not something a client wrote (DLX-10).
+	// x-death header is not only what a client wrote (DLX-12).
 	Dead bool
 	// Priority is the priority property, 0 when there is none (PRI-1).
 	Priority uint8
