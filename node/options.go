@@ -12,6 +12,7 @@ import (
 
 func brokerOptions(c config.Config) broker.Options {
 	return broker.Options{
+		ClusterName:     c.NodeName,
 		DefaultVHost:    c.DefaultVHost,
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
@@ -38,7 +39,6 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 			Version:          c.AMQP.CompatVersion,
 			ProductName:      "Leveret",
 			ProductVersion:   o.Version,
-			ClusterName:      c.NodeName,
 			ChannelMax:       uint16(c.AMQP.ChannelMax),
 			FrameMax:         uint32(c.AMQP.FrameMax),
 			Heartbeat:        uint16(c.AMQP.Heartbeat / time.Second),
