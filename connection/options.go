@@ -17,8 +17,8 @@ type Options struct {
 	FrameMax         uint32        // octets in a frame, 131072
 	Heartbeat        uint16        // seconds suggested to the client; 0 suggests none
 	HandshakeTimeout time.Duration // from New to connection.open-ok, 10 s (W-31)
-	MaxMessageBytes  int           // longest body, 16 MiB (W-23)
-	MaxConsumers     int           // consumers of a channel, 1000
+	MaxMessageBytes  int           // longest body, 128 MiB (W-23)
+	MaxConsumers     int           // consumers of a channel, 65535
 	// CloseOverdue has a channel closed when something is out on it for too long, as RabbitMQ
 	// did up to 4.2 (CTO-1), where otherwise only the consumer is cancelled (CTO-2).
 	CloseOverdue bool
@@ -49,8 +49,8 @@ func (o *Options) complete() {
 	o.ChannelMax = cmp.Or(o.ChannelMax, 2047)
 	o.FrameMax = cmp.Or(o.FrameMax, 131072)
 	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 10*time.Second)
-	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 16<<20)
-	o.MaxConsumers = cmp.Or(o.MaxConsumers, 1000)
+	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 128<<20)
+	o.MaxConsumers = cmp.Or(o.MaxConsumers, 65535)
 	if o.Replies == nil {
 		o.Replies = new(ReplyConsumers)
 	}
