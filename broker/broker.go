@@ -24,6 +24,8 @@ type Options struct {
 	DefaultVHost    string
 	DefaultUser     string
 	DefaultPassword string
+	// ClusterName is what clients are told until the global parameter of that name is set.
+	ClusterName string
 	// QueueMemory is how many bytes of messages all queues together hold in memory, as far as
 	// those are on disk too; beyond that they are read again when needed. Each queue keeps 64
 	// KiB at least. 0 stands for DefaultQueueMemory.
@@ -84,10 +86,11 @@ type Broker struct {
 	entropyMu sync.Mutex // guards entropy
 	entropy   io.Reader
 
-	mu     sync.RWMutex // guards the fields below
-	vhosts map[string]*VHost
-	users  map[string]auth.User
-	former QueueTotals // what virtual hosts that are gone have counted
+	mu         sync.RWMutex // guards the fields below
+	vhosts     map[string]*VHost
+	users      map[string]auth.User
+	parameters map[string]string // global ones: their JSON by name
+	former     QueueTotals       // what virtual hosts that are gone have counted
 
 	permissions permissions
 	sessions    sessions
@@ -112,13 +115,14 @@ type Backlog interface{ AddUnstored(delta int64) }
 func New(o Options, messages queue.Store, records topology.Store, entropy io.Reader) *Broker {
 	backlog, _ := messages.(Backlog)
 	b := &Broker{
-		options:  o,
-		messages: messages,
-		records:  records,
-		backlog:  backlog,
-		entropy:  entropy,
-		vhosts:   make(map[string]*VHost),
-		users:    make(map[string]auth.User),
+		options:    o,
+		messages:   messages,
+		records:    records,
+		backlog:    backlog,
+		entropy:    entropy,
+		vhosts:     make(map[string]*VHost),
+		users:      make(map[string]auth.User),
+		parameters: make(map[string]string),
 	}
 	b.sessions.init()
 	b.logins.init(o.PasswordChecks)
@@ -203,6 +207,7 @@ func (b *Broker) Restore(now time.Time, c topology.Catalog, messages func(queue.
 	for _, u := range c.Users {
 		b.users[u.Name] = u.User
 	}
+	b.restoreParameters(c)
 	garbage, err := b.restorePermissions(c)
 	if err != nil {
 		return err

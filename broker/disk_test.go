@@ -215,6 +215,8 @@ func (d *disk) catalog() topology.Catalog {
 			c.TopicPermissions = append(c.TopicPermissions, r)
 		case topology.Policy:
 			c.Policies = append(c.Policies, r)
+		case topology.GlobalParameter:
+			c.GlobalParameters = append(c.GlobalParameters, r)
 		case topology.Exchange:
 			c.Exchanges = append(c.Exchanges, r)
 		case topology.Queue:
@@ -282,6 +284,8 @@ func recordKey(r topology.Record) string {
 		return fmt.Sprintf("topic permission %s %s %s", r.User, r.VHost, r.Exchange)
 	case topology.Policy:
 		return fmt.Sprintf("policy %v %s %s", r.Operator, r.VHost, r.Name)
+	case topology.GlobalParameter:
+		return "global parameter " + r.Name
 	case topology.Exchange:
 		return fmt.Sprintf("exchange %s %s %d", r.Spec.VHost, r.Spec.Name, r.ID)
 	case topology.Queue:

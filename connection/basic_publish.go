@@ -279,9 +279,12 @@ func (ch *Channel) route(m *message.Message, x *exchange.Exchange, mandatory boo
 	}
 }
 
-// basicReturn sends a message back that nothing wanted.
+// basicReturn sends a message back that nothing wanted. What is confirmed so far is said
+// first, so that a client that waits for its confirms one by one sees those of the messages
+// before it ahead of it, as it mostly does with RabbitMQ (CONF-2).
 func (ch *Channel) basicReturn(m *message.Message) {
 	c := ch.c
+	ch.sendReadyConfirms(&c.effects.Wakes)
 	buf := amqp.AppendMethod(c.out.begin(), ch.id, &amqp.BasicReturn{
 		ReplyCode:  amqp.ReplyNoRoute,
 		ReplyText:  "NO_ROUTE",

@@ -56,6 +56,18 @@ func (ch *Channel) sendConfirms(wakes *message.Wakes) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.telling = false
+	ch.appendReady(wakes)
+}
+
+// sendReadyConfirms is sendConfirms in the middle of a batch.
+func (ch *Channel) sendReadyConfirms(wakes *message.Wakes) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.appendReady(wakes)
+}
+
+// appendReady appends the confirms that are due. The channel is locked.
+func (ch *Channel) appendReady(wakes *message.Wakes) {
 	if ch.stopped || ch.pending.ready == 0 {
 		return
 	}

@@ -3,6 +3,7 @@ package connection
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,4 +130,24 @@ func TestEveryConfirmIsAnsweredOnceWithItsOutcome(t *testing.T) {
 			}
 		}
 	}
+}
+
+// CONF-2, PUB-4: what is confirmed so far is said ahead of a return, though it was read with it;
+// the confirm of what is returned comes behind it.
+func TestConfirmsPrecedeTheReturnOfALaterMessage(t *testing.T) {
+	r := newRig(t)
+	k := r.open(1)
+	k.send(frameOf(1, &amqp.ConfirmSelect{}))
+	k.want("ch=1 confirm.select-ok{}")
+	publish := func(mandatory bool) []byte {
+		return content(1, &amqp.BasicPublish{Exchange: "amq.fanout", Mandatory: mandatory}, amqp.Properties{}, "m", 4096)
+	}
+	k.send(slices.Concat(publish(false), publish(false), publish(true), publish(false)))
+	k.want(
+		"ch=1 basic.ack{delivery_tag=2 multiple=true}",
+		`ch=1 basic.return{reply_code=312 reply_text="NO_ROUTE" exchange="amq.fanout" routing_key=""}`,
+		"ch=1 HEADER class=60 weight=0 size=1 flags=0000",
+		`ch=1 BODY "m"`,
+		"ch=1 basic.ack{delivery_tag=4 multiple=true}",
+	)
 }

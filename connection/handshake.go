@@ -1,6 +1,7 @@
 package connection
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func (c *Connection) greet(b []byte) (n int) {
 	c.send(0, &amqp.ConnectionStart{
 		VersionMajor:     0,
 		VersionMinor:     9,
-		ServerProperties: appendAlarms(c.opts.serverProperties(), c.b.Alarms()),
+		ServerProperties: appendAlarms(c.opts.serverProperties(c.b.ClusterName()), c.b.Alarms()),
 		Mechanisms:       strings.Join(c.b.Mechanisms(c.peer.certificate() != nil), " "),
 		Locales:          "en_US",
 	})
@@ -75,7 +76,7 @@ func (p *Peer) certificate() *x509.Certificate {
 }
 
 // serverProperties are C-2's with the capabilities of C-3.
-func (o *Options) serverProperties() amqp.Table {
+func (o *Options) serverProperties(cluster string) amqp.Table {
 	capabilities := amqp.Table{
 		{Name: "publisher_confirms", Value: true},
 		{Name: "exchange_exchange_bindings", Value: true},
@@ -89,7 +90,7 @@ func (o *Options) serverProperties() amqp.Table {
 	}
 	return amqp.Table{
 		{Name: "capabilities", Value: capabilities},
-		{Name: "cluster_name", Value: o.ClusterName},
+		{Name: "cluster_name", Value: cmp.Or(cluster, "leveret@localhost")},
 		{Name: "copyright", Value: "The Leveret authors"},
 		{Name: "information", Value: "Licensed under the Apache License 2.0"},
 		{Name: "platform", Value: "Go"},

@@ -12,7 +12,6 @@ type Options struct {
 	Version        string // the version of RabbitMQ we are compatible with, 4.2.0
 	ProductName    string // what we are, Leveret
 	ProductVersion string // our own version
-	ClusterName    string // leveret@localhost
 
 	ChannelMax       uint16        // channels at a time, 2047
 	FrameMax         uint32        // octets in a frame, 131072
@@ -49,7 +48,6 @@ func (o *Options) complete() {
 	o.Version = cmp.Or(o.Version, "4.2.0")
 	o.ProductName = cmp.Or(o.ProductName, "Leveret")
 	o.ProductVersion = cmp.Or(o.ProductVersion, "0.0.0")
-	o.ClusterName = cmp.Or(o.ClusterName, "leveret@localhost")
 	o.ChannelMax = cmp.Or(o.ChannelMax, 2047)
 	o.FrameMax = cmp.Or(o.FrameMax, 131072)
 	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 10*time.Second)

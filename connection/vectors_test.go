@@ -134,7 +134,7 @@ func TestOnlyWhatIsTrueIsAnnounced(t *testing.T) {
 		var o Options
 		o.complete()
 		v, _ := theirs.ServerProperties.Get("capabilities")
-		ours, _ := o.serverProperties().Get("capabilities")
+		ours, _ := o.serverProperties("").Get("capabilities")
 		if !v.(amqp.Table).Equal(ours.(amqp.Table)) {
 			t.Errorf("got %v, want %v", ours, v)
 		}

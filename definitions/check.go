@@ -39,7 +39,8 @@ func (p Permission) item() string {
 func (p TopicPermission) item() string {
 	return item("topic permission of user '"+p.User+"' for exchange", p.Exchange, p.VHost)
 }
-func (p Parameter) item() string { return item("parameter of "+p.Component, p.Name, p.VHost) }
+func (p Parameter) item() string       { return item("parameter of "+p.Component, p.Name, p.VHost) }
+func (g GlobalParameter) item() string { return "global parameter '" + g.Name + "'" }
 func (b Binding) item() string {
 	return item(fmt.Sprintf("binding from exchange '%s' to %s '%s' with key", b.Source, b.DestinationType, b.Destination), b.RoutingKey, b.VHost)
 }
@@ -85,13 +86,22 @@ func (c *checker) addVHost(name string, there *broker.VHost) {
 // what an item needs is known by then.
 func (c *checker) check(d *Definitions) error {
 	for _, f := range []func(*Definitions) error{
-		c.checkUsers, c.checkVHosts, c.checkPermissions, c.checkParameters, c.checkPolicies, c.checkExchanges, c.checkQueues, c.checkBindings,
+		c.checkUsers, c.checkVHosts, c.checkPermissions, c.checkGlobals, c.checkParameters, c.checkPolicies, c.checkExchanges, c.checkQueues, c.checkBindings,
 	} {
 		if err := f(d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *checker) checkGlobals(d *Definitions) error {
+	return each(d.GlobalParameters, func(g GlobalParameter) error {
+		if g.Name == broker.ClusterID {
+			return nil
+		}
+		return broker.CheckGlobalParameter(g.record())
+	})
 }
 
 // each calls f for all items and says of which one it does not like.

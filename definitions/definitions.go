@@ -158,8 +158,7 @@ const (
 	limitsName = "limits"
 )
 
-// GlobalParameter is something that belongs to the whole cluster. Those of a RabbitMQ are
-// told by name and change nothing here.
+// GlobalParameter is something that belongs to the whole cluster.
 type GlobalParameter struct {
 	Name  string          `json:"name"`
 	Value json.RawMessage `json:"value"`

@@ -44,6 +44,9 @@ func Export(b *broker.Broker, v Versions) Definitions {
 	for _, p := range b.TopicPermissions() {
 		d.TopicPermissions = append(d.TopicPermissions, TopicPermission(p))
 	}
+	for _, p := range b.GlobalParameters() {
+		d.GlobalParameters = append(d.GlobalParameters, GlobalParameter{Name: p.Name, Value: json.RawMessage(p.Value)})
+	}
 	for _, v := range b.VHosts() {
 		d.VHosts = append(d.VHosts, vhostOf(v))
 		d.add(v, v.Name())

@@ -57,8 +57,6 @@ type Result struct {
 	// Commit is the last change on its way to the disk, nil when there is nothing to wait
 	// for: when it has ended, so have all others.
 	Commit *broker.Commit
-	// Ignored are the global parameters that have no meaning here.
-	Ignored []string
 }
 
 // Import declares in b what d holds, unless there is something in it that cannot be: then
@@ -73,11 +71,7 @@ func Import(now time.Time, b *broker.Broker, d Definitions, out *queue.Effects) 
 	}
 	i := importer{now: now, b: b, out: out, operators: c.operators, limits: c.limits}
 	err := i.apply(&d)
-	r := Result{Commit: i.last}
-	for _, g := range d.GlobalParameters {
-		r.Ignored = append(r.Ignored, g.Name)
-	}
-	return r, err
+	return Result{Commit: i.last}, err
 }
 
 // ImportVHost is Import for the definitions of one virtual host, which has to be there.
@@ -133,7 +127,7 @@ func (i *importer) done(item string, c *broker.Commit, err error) error {
 // apply declares everything in the order of DEF-4, in which nothing is needed before it is
 // there.
 func (i *importer) apply(d *Definitions) error {
-	for _, f := range []func(*Definitions) error{i.users, i.vhosts, i.permissions, i.exchanges, i.policies, i.queues, i.bindings} {
+	for _, f := range []func(*Definitions) error{i.users, i.vhosts, i.permissions, i.globals, i.exchanges, i.policies, i.queues, i.bindings} {
 		if err := f(d); err != nil {
 			return err
 		}
@@ -213,6 +207,25 @@ func first[T any](a, b *T) *T {
 		return a
 	}
 	return b
+}
+
+// globals are the global parameters, but for the number of the cluster they come from: this
+// one has its own.
+func (i *importer) globals(d *Definitions) error {
+	for _, g := range d.GlobalParameters {
+		if g.Name == broker.ClusterID {
+			continue
+		}
+		c, err := i.b.SetGlobalParameter(g.record())
+		if err := i.done(g.item(), c, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g GlobalParameter) record() topology.GlobalParameter {
+	return topology.GlobalParameter{Name: g.Name, Value: string(g.Value)}
 }
 
 func (i *importer) permissions(d *Definitions) error {

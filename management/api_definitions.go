@@ -70,9 +70,6 @@ func (c *call) load(declare func(definitions.Definitions, *queue.Effects) (defin
 	}); err != nil {
 		return err
 	}
-	if len(result.Ignored) > 0 {
-		c.Log.Warn().Strs("global_parameters", result.Ignored).Msg("definitions hold global parameters, which have no meaning here")
-	}
 	return c.gone()
 }
 

@@ -58,7 +58,7 @@ func (c *call) overview() error {
 		"product_version":           n.Version,
 		"erlang_version":            "",
 		"erlang_full_version":       runtime.Version(),
-		"cluster_name":              n.Name,
+		"cluster_name":              c.Broker.ClusterName(),
 		"node":                      n.Name,
 		"rates_mode":                "basic",
 		"exchange_types":            exchangeTypes(),
@@ -294,8 +294,6 @@ func (c *call) nodeMemory() error {
 	}})
 }
 
-func (c *call) clusterName() error { return c.one(object{"name": c.self().Name}) }
-
 func (c *call) none() error { return c.ok([]any{}) }
 
 // auth tells how one may log in, beside with a name and a password.
@@ -310,15 +308,25 @@ func (c *call) whoami() error {
 
 // featureFlags are what tools look for before they use a feature of RabbitMQ. Those that
 // could be switched off there are always on here.
+var featureFlags = []string{
+	"classic_mirrored_queue_version", "drop_unroutable_metric", "empty_basic_get_metric", "implicit_default_bindings",
+	"maintenance_mode_status", "quorum_queue", "stream_queue", "user_limits", "virtual_host_metadata",
+}
+
 func (c *call) featureFlags() error {
 	all := []object{}
-	for _, name := range []string{
-		"classic_mirrored_queue_version", "drop_unroutable_metric", "empty_basic_get_metric", "implicit_default_bindings",
-		"maintenance_mode_status", "quorum_queue", "stream_queue", "user_limits", "virtual_host_metadata",
-	} {
+	for _, name := range featureFlags {
 		all = append(all, object{"name": name, "desc": "", "doc_url": "", "state": "enabled", "stability": "stable", "provided_by": "rabbit"})
 	}
 	return c.ok(all)
+}
+
+// enableFeatureFlag finds the flag on already.
+func (c *call) enableFeatureFlag() error {
+	if !slices.Contains(featureFlags, c.args[0]) {
+		return badRequest("unsupported")
+	}
+	return c.gone()
 }
 
 func (c *call) authAttempts() error {

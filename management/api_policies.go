@@ -2,6 +2,8 @@ package management
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/definitions"
@@ -196,14 +198,18 @@ func (c *call) vhostParameter() error {
 	return notFound
 }
 
-// putParameter sets an operator policy, as the parameter that it is for RabbitMQ. No other
-// component is known: limits have paths of their own.
+// putParameter sets an operator policy, or the limits of a virtual host, as the parameter that
+// it is for RabbitMQ. No other component is known, and policies have a path of their own.
 func (c *call) putParameter() error {
 	v, err := c.second()
 	if err != nil {
 		return err
 	}
-	if c.args[0] != definitions.OperatorPolicies {
+	switch c.args[0] {
+	case definitions.OperatorPolicies, definitions.VHostLimits:
+	case "policy":
+		return badRequest("policies may not be set using this method")
+	default:
 		return badRequest("Validation failed\n\ncomponent %s not found\n", c.args[0])
 	}
 	if !administrator.allows(c) {
@@ -220,15 +226,61 @@ func (c *call) putParameter() error {
 	if err := json.Unmarshal(f["value"], &value); err != nil {
 		return badRequest("value should be an object")
 	}
+	if c.args[0] == definitions.VHostLimits {
+		return c.replaceLimits(v, value)
+	}
 	c.operators = true
 	return c.setPolicy(value, v.Name(), c.args[2])
 }
 
-// globalParameters are those that RabbitMQ has from the start.
-func (c *call) globalParameters() error {
-	n := c.self()
-	return c.ok([]object{
-		{"name": "cluster_name", "value": n.Name},
-		{"name": "internal_cluster_id", "value": "rabbitmq-cluster-id-" + n.ClusterID},
+// replaceLimits gives a virtual host these limits and no others.
+func (c *call) replaceLimits(v *broker.VHost, value fields) error {
+	was := v.Settings().Limits
+	limits := make(map[string]int64, len(value))
+	for name := range value {
+		var n int64
+		if err := value.integer(name, &n); err != nil {
+			return err
+		}
+		limits[name] = n
+	}
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if err := c.set(c.Broker.SetVHostLimit(v.Name(), name, limits[name])); err != nil {
+			return err
+		}
+	}
+	for _, l := range was {
+		if _, stays := limits[l.Name]; stays {
+			continue
+		}
+		if err := c.set(c.Broker.ClearVHostLimit(v.Name(), l.Name)); err != nil {
+			return err
+		}
+	}
+	return c.made(len(was) == 0)
+}
+
+// deleteParameter takes away what putParameter sets.
+func (c *call) deleteParameter() error {
+	v, err := c.second()
+	if err != nil {
+		return err
+	}
+	there := slices.ContainsFunc(definitions.Parameters(v), func(p definitions.Parameter) bool {
+		return p.Component == c.args[0] && p.Name == c.args[2]
 	})
+	switch {
+	case !there:
+		return notFound
+	case !administrator.allows(c):
+		return administrator.lacking()
+	case c.args[0] == definitions.VHostLimits:
+		return c.replaceLimits(v, fields{})
+	}
+	if err := c.change(func(out *queue.Effects) (*broker.Commit, error) {
+		return c.Broker.DeleteOperatorPolicy(c.now, v.Name(), c.args[2], out)
+	}); err != nil {
+		return err
+	}
+	return c.gone()
 }

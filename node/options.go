@@ -35,6 +35,7 @@ func connections(configured, sockets int) int {
 func brokerOptions(c config.Config) broker.Options {
 	return broker.Options{
 		NodeName:        c.NodeName,
+		ClusterName:     c.NodeName,
 		DefaultVHost:    c.DefaultVHost,
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
@@ -78,7 +79,6 @@ func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
 			Version:          c.AMQP.CompatVersion,
 			ProductName:      "Leveret",
 			ProductVersion:   o.Version,
-			ClusterName:      c.NodeName,
 			ChannelMax:       uint16(c.AMQP.ChannelMax),
 			FrameMax:         uint32(c.AMQP.FrameMax),
 			Heartbeat:        uint16(c.AMQP.Heartbeat / time.Second),

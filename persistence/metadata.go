@@ -15,7 +15,7 @@ import (
 )
 
 // The kinds of declared things, second byte of a metadata key. Virtual hosts, users,
-// permissions and policies follow by name; exchanges, queues and bindings by their numbers,
+// permissions, policies and global parameters follow by name; exchanges, queues and bindings by their numbers,
 // so that the late delete of a predecessor cannot hit its successor of the same name.
 const (
 	kindVHost           = 1
@@ -26,6 +26,7 @@ const (
 	kindQueue           = 6
 	kindBinding         = 7
 	kindTopicPermission = 9
+	kindGlobalParameter = 10
 )
 
 // metadataVersion is the version of a record under 01: tag, length, value in a row. Tags
@@ -62,6 +63,8 @@ func appendMetadataKey(dst []byte, r topology.Record) []byte {
 		return appendName(appendName(appendName(append(dst, kindTopicPermission), r.User), r.VHost), r.Exchange)
 	case topology.Policy:
 		return appendName(appendName(append(dst, kindPolicy, byte(flagBits(r.Operator, 1))), r.VHost), r.Name)
+	case topology.GlobalParameter:
+		return appendName(append(dst, kindGlobalParameter), r.Name)
 	case topology.Exchange:
 		return binary.BigEndian.AppendUint64(append(dst, kindExchange), r.ID)
 	case topology.Queue:
@@ -123,6 +126,9 @@ func appendMetadata(dst []byte, r topology.Record) []byte {
 		dst = appendTag(dst, 5, string(r.ApplyTo))
 		dst = appendSigned(dst, 6, int64(r.Priority))
 		return appendArguments(dst, 7, r.Definition)
+	case topology.GlobalParameter:
+		dst = appendTag(dst, 1, r.Name)
+		return appendTag(dst, 2, r.Value)
 	case topology.Exchange:
 		dst = appendNumber(dst, 1, r.ID)
 		dst = appendTag(dst, 2, r.Spec.VHost)
@@ -244,6 +250,8 @@ func (f *fields) record(kind byte) topology.Record {
 		return topology.Policy{Operator: f.number(3) != 0, Policy: policy.Policy{
 			VHost: f.text(1), Name: f.text(2), Pattern: f.text(4), ApplyTo: policy.ApplyTo(f.text(5)),
 			Priority: int(f.signed(6)), Definition: f.arguments(7)}}
+	case kindGlobalParameter:
+		return topology.GlobalParameter{Name: f.text(1), Value: f.text(2)}
 	case kindPermission:
 		return topology.Permission{Permission: auth.Permission{
 			User: f.text(1), VHost: f.text(2), Configure: f.text(3), Write: f.text(4), Read: f.text(5)}}

@@ -34,6 +34,7 @@ func everything() []topology.Record {
 		topology.TopicPermission{TopicPermission: auth.TopicPermission{User: "guest", VHost: "/", Exchange: "amq.topic", Write: "^{username}", Read: ""}},
 		topology.Policy{Policy: policy.Policy{VHost: "/", Name: "p", Pattern: "^a", ApplyTo: policy.Queues, Priority: -3, Definition: someArguments()}},
 		topology.Policy{Policy: policy.Policy{VHost: "/", Name: "p", ApplyTo: policy.All}, Operator: true},
+		topology.GlobalParameter{Name: "p", Value: `{"a":[1,null]}`},
 		topology.User{User: auth.User{Name: "guest", PasswordHash: "aGFzaA==", Algorithm: "sha", Tags: []string{"administrator", ""}}},
 		topology.Permission{Permission: auth.Permission{User: "guest", VHost: "/", Configure: ".*", Write: "", Read: "^a"}},
 		topology.Exchange{ID: 3, Spec: exchange.Spec{VHost: "/", Name: "x", Type: "topic", Durable: true, Internal: true, Arguments: someArguments()}},
@@ -95,6 +96,9 @@ func TestCatalogIsThereAfterReopening(t *testing.T) {
 		got = append(got, v)
 	}
 	for _, v := range c.Policies {
+		got = append(got, v)
+	}
+	for _, v := range c.GlobalParameters {
 		got = append(got, v)
 	}
 	for _, v := range c.Exchanges {

@@ -254,6 +254,8 @@ func (r *recovery) declared(name, value []byte) error {
 		c.TopicPermissions = append(c.TopicPermissions, rec)
 	case topology.Policy:
 		c.Policies = append(c.Policies, rec)
+	case topology.GlobalParameter:
+		c.GlobalParameters = append(c.GlobalParameters, rec)
 	case topology.Exchange:
 		c.Exchanges = append(c.Exchanges, rec)
 		r.queues[queue.ID(rec.ID)] = &recovered{} // for messages that wait there

@@ -12,8 +12,8 @@ import (
 	"github.com/leveretmq/leveret/queue"
 )
 
-// Record is one declared thing: VHost, User, Permission, TopicPermission, Policy, Exchange,
-// Queue or Binding.
+// Record is one declared thing: VHost, User, Permission, TopicPermission, Policy,
+// GlobalParameter, Exchange, Queue or Binding.
 type Record interface{ record() }
 
 // VHost is a virtual host (LIM-1).
@@ -44,6 +44,12 @@ type Policy struct {
 	Operator bool
 }
 
+// GlobalParameter is something said of the whole node, which tools keep here and read again.
+type GlobalParameter struct {
+	Name  string
+	Value string // any JSON
+}
+
 // Exchange is a durable exchange.
 type Exchange struct {
 	ID   uint64
@@ -70,13 +76,14 @@ func (User) record()            {}
 func (Permission) record()      {}
 func (TopicPermission) record() {}
 func (Policy) record()          {}
+func (GlobalParameter) record() {}
 func (Exchange) record()        {}
 func (Queue) record()           {}
 func (Binding) record()         {}
 
 // Unit is a set of changes that become durable together or not at all. A delete needs
-// only what identifies the thing: names for users, virtual hosts, permissions and
-// policies, and names and ids for the others.
+// only what identifies the thing: names for users, virtual hosts, permissions,
+// policies and global parameters, and names and ids for the others.
 type Unit struct {
 	Puts    []Record
 	Deletes []Record
@@ -92,6 +99,7 @@ type Catalog struct {
 	Permissions      []Permission
 	TopicPermissions []TopicPermission
 	Policies         []Policy
+	GlobalParameters []GlobalParameter
 	Exchanges        []Exchange
 	Queues           []Queue
 	Bindings         []Binding

@@ -362,6 +362,8 @@ func (d *disk) catalog() (c topology.Catalog) {
 			c.TopicPermissions = append(c.TopicPermissions, r)
 		case topology.Policy:
 			c.Policies = append(c.Policies, r)
+		case topology.GlobalParameter:
+			c.GlobalParameters = append(c.GlobalParameters, r)
 		case topology.Exchange:
 			c.Exchanges = append(c.Exchanges, r)
 		case topology.Queue:
@@ -461,6 +463,8 @@ func recordKey(r topology.Record) string {
 		return "topic permission " + r.User + " " + r.VHost + " " + r.Exchange
 	case topology.Policy:
 		return fmt.Sprint("policy ", r.Operator, " ", r.VHost, " ", r.Name)
+	case topology.GlobalParameter:
+		return "global parameter " + r.Name
 	case topology.Exchange:
 		return fmt.Sprintf("exchange %d", r.ID)
 	case topology.Queue:
