@@ -3,7 +3,7 @@
 # A suite is a file NAME.sh beside this one with a function suite that prints a line "pass NAME",
 # "skip NAME" or "FAIL NAME" for each test, in their order, and what a failing one said on its
 # standard error. Its variable exceptions has a line "PATTERN<tab>REASON" for each test whose
-# result does not count, because it is one of the workplace or of the client and not of the
+# result does not count, because it is one of the machine or of the client and not of the
 # broker. A suite finds these set:
 #   $work    an empty directory, which is deleted afterwards
 #   $cache   a directory that is kept, for what takes long to get
