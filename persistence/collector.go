@@ -98,6 +98,7 @@ func (c *collector) run() {
 				waiting = false
 			}
 		}
+		c.compaction.giveBack()
 		c.warn(uncounted, c.countNowAndThen(time.Now()))
 		rewritten = c.collect() || rewritten
 		if rewritten && time.Since(swept) >= sweepInterval {

@@ -94,3 +94,30 @@ func TestCompactorsComeBackWithTheNextCommit(t *testing.T) {
 	flush(t, s, q)
 	until(2)
 }
+
+// Badger does not keep the room in which it has built tables.
+func TestRoomForTablesIsGivenBack(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{byHand: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := s.backend.(*disk)
+	for range 3 {
+		d.reclaimer = reclaimer{}
+		if err := d.reclaim(time.Now()); err != nil { // two memtables full
+			t.Fatal(err)
+		}
+	}
+	if err := d.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	c := compactionOf(d.db)
+	if pieces := c.pieces(); !pieces.IsValid() || pieces.Len() == 0 {
+		t.Fatalf("got %v, want what Badger keeps", pieces)
+	}
+	c.giveBack()
+	if n := c.pieces().Len(); n != 0 {
+		t.Errorf("got %d pieces that are kept, want none", n)
+	}
+}
