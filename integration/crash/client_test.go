@@ -20,6 +20,12 @@ func TestHarnessThatIsBlockedSaysSo(t *testing.T) {
 	}
 	began := time.Now()
 	c := &churn{prefix: "blocked", items: []*item{{}}}
+	conn, err := dial(l.url, nil)
+	l.check(err, "dial")
+	defer conn.Close()
+	ch, err := conn.Channel()
+	l.check(err, "open a channel")
+	l.check(ch.ExchangeDeclare(c.exchange(), "direct", true, false, false, false, nil), "declare")
 	f("look", c.look(l.url))
 
 	w := newLoad("blocked", l.random)
