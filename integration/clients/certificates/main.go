@@ -79,7 +79,7 @@ func issue(dir, name string, c, parent *x509.Certificate, own, key *ecdsa.Privat
 	if err != nil {
 		return err
 	}
-	c.SerialNumber, c.NotBefore, c.NotAfter = serial, time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	c.SerialNumber, c.NotBefore, c.NotAfter = serial, time.Now().Add(-time.Hour), time.Now().Add(72*time.Hour)
 	der, err := x509.CreateCertificate(rand.Reader, c, parent, &own.PublicKey, key)
 	if err != nil {
 		return err
