@@ -48,6 +48,13 @@ func readUsage(pid int) (usage, error) {
 	return u, nil
 }
 
+// AnonymousMemory is the RssAnon of a process, in bytes: what it takes without the files that it
+// has mapped. It needs Linux.
+func AnonymousMemory(pid int) (int64, error) {
+	u, err := readUsage(pid)
+	return u.rssAnon, err
+}
+
 // parseStat reads user and system time, the 14th and 15th field. The second is the
 // program's name in parentheses, which may itself have spaces and parentheses.
 func (u *usage) parseStat(stat string) error {

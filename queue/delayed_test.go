@@ -33,7 +33,7 @@ type delayedModel struct {
 	underway *Batch
 	disk     map[Position]StoredPut
 	states   map[uint8]State
-	pages    map[uint8]map[uint64]Page
+	pages    diskPages
 	reads    []func()
 	writes   int
 }
@@ -47,7 +47,7 @@ type delayedMessage struct {
 
 func newDelayedModel(t *testing.T, seed int64) *delayedModel {
 	m := &delayedModel{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), now: time.UnixMilli(1_000_000_000_000),
-		disk: map[Position]StoredPut{}, states: map[uint8]State{}, pages: map[uint8]map[uint64]Page{}}
+		disk: map[Position]StoredPut{}, states: map[uint8]State{}, pages: diskPages{}}
 	m.make()
 	return m
 }
@@ -149,17 +149,7 @@ func (m *delayedModel) commit() {
 	}
 	for _, s := range b.States {
 		m.states[s.Level] = s
-		if m.pages[s.Level] == nil {
-			m.pages[s.Level] = map[uint64]Page{}
-		}
-		for _, p := range s.Pages {
-			m.pages[s.Level][p.Number] = p
-		}
-		for n := range m.pages[s.Level] {
-			if n < s.DeadPages {
-				delete(m.pages[s.Level], n)
-			}
-		}
+		m.pages.put(s)
 		for _, r := range s.Settled {
 			for p := range m.disk {
 				if p.Level == s.Level && p.Seq >= r.First && p.Seq <= r.Last {

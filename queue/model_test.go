@@ -77,7 +77,7 @@ type model struct {
 	underway *Batch
 	disk     map[Position]StoredPut // by level and sequence number
 	states   map[uint8]State
-	pages    map[uint8]map[uint64]Page
+	pages    diskPages
 	counts   map[uint8]map[uint64]CountPage
 	reads    []func()
 	copies   copies
@@ -98,7 +98,7 @@ type modelConsumer struct {
 func newModel(t *testing.T, seed int64) *model {
 	m := &model{t: t, seed: seed, rng: rand.New(rand.NewSource(seed)), now: time.UnixMilli(1_000_000),
 		byBody: map[string]*modelMessage{}, disk: map[Position]StoredPut{},
-		states: map[uint8]State{}, pages: map[uint8]map[uint64]Page{}, counts: map[uint8]map[uint64]CountPage{}}
+		states: map[uint8]State{}, pages: diskPages{}, counts: map[uint8]map[uint64]CountPage{}}
 	m.spec = Spec{VHost: "/", Name: "q", Durable: m.rng.Intn(4) > 0}
 	add := func(name string, v any) {
 		m.spec.Arguments = append(m.spec.Arguments, amqp.Field{Name: name, Value: v})
@@ -664,6 +664,24 @@ func (m *model) collect() {
 	m.underway = b
 }
 
+// diskPages are the acknowledgement pages on a model's disk, by level and number.
+type diskPages map[uint8]map[uint64]Page
+
+// put writes the pages that a state brings, and deletes those that it says are dead.
+func (d diskPages) put(s State) {
+	if d[s.Level] == nil {
+		d[s.Level] = map[uint64]Page{}
+	}
+	for _, p := range s.Pages {
+		d[s.Level][p.Number] = p
+	}
+	for n := range d[s.Level] {
+		if n < s.DeadPages {
+			delete(d[s.Level], n)
+		}
+	}
+}
+
 // commit puts what was collected on the model's disk.
 func (m *model) commit() {
 	b := m.underway
@@ -677,17 +695,7 @@ func (m *model) commit() {
 	}
 	for _, s := range b.States {
 		m.states[s.Level] = s
-		if m.pages[s.Level] == nil {
-			m.pages[s.Level] = map[uint64]Page{}
-		}
-		for _, p := range s.Pages {
-			m.pages[s.Level][p.Number] = p
-		}
-		for n := range m.pages[s.Level] {
-			if n < s.DeadPages {
-				delete(m.pages[s.Level], n)
-			}
-		}
+		m.pages.put(s)
 		if m.counts[s.Level] == nil {
 			m.counts[s.Level] = map[uint64]CountPage{}
 		}

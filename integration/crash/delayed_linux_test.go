@@ -3,14 +3,13 @@ package crash
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/bench"
 )
 
 const (
@@ -54,17 +53,24 @@ func TestDelayedMessagesOutliveAKill(t *testing.T) {
 	}
 }
 
+// channelAt opens a channel of a connection of its own.
+func channelAt(t *testing.T, url string) (*amqp.Connection, *amqp.Channel) {
+	t.Helper()
+	conn, err := amqp.Dial(url)
+	must(t, err)
+	ch, err := conn.Channel()
+	must(t, err)
+	return conn, ch
+}
+
 // publishDelayed has n messages confirmed, the first of which is due at a moment and the others
 // one after the other from then on. A body is its number and when it is due.
 func publishDelayed(t *testing.T, url string, n int, first time.Time) {
 	t.Helper()
-	conn, err := amqp.Dial(url)
-	must(t, err)
+	conn, ch := channelAt(t, url)
 	defer conn.Close()
-	ch, err := conn.Channel()
-	must(t, err)
 	must(t, ch.ExchangeDeclare("later", "x-delayed-message", true, false, false, false, amqp.Table{"x-delayed-type": "direct"}))
-	_, err = ch.QueueDeclare("due", true, false, false, false, nil)
+	_, err := ch.QueueDeclare("due", true, false, false, false, nil)
 	must(t, err)
 	must(t, ch.QueueBind("due", "k", "later", false, nil))
 	must(t, ch.Confirm(false))
@@ -96,11 +102,8 @@ func publishDelayed(t *testing.T, url string, n int, first time.Time) {
 // late each was.
 func consumeDelayed(t *testing.T, url string, n int) []time.Duration {
 	t.Helper()
-	conn, err := amqp.Dial(url)
-	must(t, err)
+	conn, ch := channelAt(t, url)
 	defer conn.Close()
-	ch, err := conn.Channel()
-	must(t, err)
 	must(t, ch.Qos(1000, 0, false))
 	deliveries, err := ch.Consume("due", "", false, false, false, false, nil)
 	must(t, err)
@@ -148,7 +151,7 @@ func (m *memoryPeak) watch(p *process) {
 		look := time.NewTicker(100 * time.Millisecond)
 		defer look.Stop()
 		for {
-			bytes, err := anonymousMemory(pid)
+			bytes, err := bench.AnonymousMemory(pid)
 			if err != nil {
 				m.t.Error(err)
 				return
@@ -167,16 +170,4 @@ func (m *memoryPeak) end() int64 {
 	close(m.quit)
 	<-m.done
 	return m.bytes
-}
-
-// anonymousMemory is the RssAnon of a process, in bytes.
-func anonymousMemory(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(status), "RssAnon:")
-	var kib int64
-	_, err = fmt.Sscan(rest, &kib)
-	return kib << 10, err
 }
