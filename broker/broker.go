@@ -83,6 +83,8 @@ type Broker struct {
 	records  topology.Store
 	backlog  Backlog // the message store, nil when it does not count
 
+	batched func(func(now time.Time, out *queue.Effects)) // batch; one value for all queues
+
 	entropyMu sync.Mutex // guards entropy
 	entropy   io.Reader
 
@@ -124,6 +126,7 @@ func New(o Options, messages queue.Store, records topology.Store, entropy io.Rea
 		users:      make(map[string]auth.User),
 		parameters: make(map[string]string),
 	}
+	b.batched = b.batch
 	b.sessions.init()
 	b.logins.init(o.PasswordChecks)
 	b.unpublished.limit = o.MaxUnpublished

@@ -1,6 +1,9 @@
 package broker
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Commit is a change to the topology on its way to disk. A nil Commit is one that there
 // is nothing to wait for.
@@ -9,6 +12,31 @@ type Commit struct {
 	ended   bool
 	err     error
 	waiting []func(error)
+	holder  *declaring
+}
+
+// declaring is the commit that something is declared with, nil once that is on disk: what is
+// declared does not hold on to it for ever. Load is safe without a lock.
+type declaring struct{ c atomic.Pointer[Commit] }
+
+// Load returns the commit, which may have ended by now.
+func (d *declaring) Load() *Commit { return d.c.Load() }
+
+// Store is for who declares. It is called once.
+func (d *declaring) Store(c *Commit) {
+	d.c.Store(c)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holder = d
+	c.letGo()
+}
+
+// letGo has whatever was declared with c forget it, if it is on disk. c.mu is held.
+func (c *Commit) letGo() {
+	if c.ended && c.err == nil && c.holder != nil {
+		c.holder.c.Store(nil)
+		c.holder = nil
+	}
 }
 
 // Then has done called when the change is on disk, or with the error that kept it from
@@ -40,14 +68,14 @@ func (c *Commit) end(err error) {
 	c.ended, c.err = true, err
 	waiting := c.waiting
 	c.waiting = nil
+	c.letGo()
 	c.mu.Unlock()
 	for _, done := range waiting {
 		done(err)
 	}
 }
 
-// pending returns c while it is under way or failed, and nil once it is on disk, so that
-// what is declared does not hold on to it for ever.
+// pending returns c while it is under way or failed, and nil once it is on disk.
 func (c *Commit) pending() *Commit {
 	if c == nil {
 		return nil

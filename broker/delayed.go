@@ -25,7 +25,7 @@ func (b *Broker) giveDelayed(n *exchangeNode) {
 		return
 	}
 	n.delayed = queue.NewDelayed(queue.ID(n.id), queue.Spec{VHost: spec.VHost, Name: spec.Name, Durable: spec.Durable}, b.messages)
-	n.delayed.Attach(b.batch)
+	n.delayed.Attach(b.batched)
 }
 
 // delays tells whether messages may have to wait at an exchange. The default exchange keeps

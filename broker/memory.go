@@ -42,7 +42,7 @@ type sized struct {
 // newQueue makes a queue that can wait for the disk.
 func (b *Broker) newQueue(id queue.ID, spec queue.Spec, o queue.Options) *queue.Queue {
 	q := queue.New(id, spec, b.timed(o), b.messages)
-	q.Attach(b.batch)
+	q.Attach(b.batched)
 	return q
 }
 

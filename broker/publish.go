@@ -172,7 +172,7 @@ func (v *VHost) routeDefault(x *exchange.Exchange, m *message.Message, dst []*bi
 
 func (v *VHost) appendQueue(dst []*binding.Destination, name string) []*binding.Destination {
 	if n := v.queues.find(name); n != nil {
-		dst = append(dst, n.destination)
+		dst = append(dst, &n.destination)
 	}
 	return dst
 }

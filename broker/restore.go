@@ -170,11 +170,11 @@ func (v *VHost) end(kind binding.Kind, name string) (end, bool) {
 		if n == nil {
 			return end{}, false
 		}
-		return end{n.destination, n.id, n.durable}, true
+		return end{&n.destination, n.id, n.durable}, true
 	}
 	n := v.queues.find(name)
 	if n == nil {
 		return end{}, false
 	}
-	return end{n.destination, uint64(n.q.ID()), n.durable}, true
+	return end{&n.destination, uint64(n.q.ID()), n.durable}, true
 }

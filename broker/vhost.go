@@ -60,9 +60,9 @@ type exchangeNode struct {
 	id          uint64
 	durable     bool
 	internal    bool
-	destination *binding.Destination // its Target is x
-	delayed     *queue.Queue         // messages that are not due yet; nil for most
-	commit      atomic.Pointer[Commit]
+	destination binding.Destination // its Target is x
+	delayed     *queue.Queue        // messages that are not due yet; nil for most
+	commit      declaring
 	applied     atomic.Pointer[policy.Applied] // nil for no policies
 	history     *storedHistory                 // nil unless one is stored
 	window      *window                        // nil unless it deduplicates
@@ -72,10 +72,10 @@ type exchangeNode struct {
 type queueNode struct {
 	q           *queue.Queue
 	durable     bool
-	owner       Owner                // nil unless it is exclusive
-	destination *binding.Destination // its Target is q
+	owner       Owner               // nil unless it is exclusive
+	destination binding.Destination // its Target is q
 	kind        policy.Kind
-	commit      atomic.Pointer[Commit]
+	commit      declaring
 	applied     atomic.Pointer[policy.Applied] // nil for no policies
 }
 
@@ -96,7 +96,7 @@ func newExchangeNode(id uint64, x *exchange.Exchange) *exchangeNode {
 		id:          id,
 		durable:     spec.Durable,
 		internal:    spec.Internal,
-		destination: &binding.Destination{Name: x.Name(), Kind: binding.Exchange, Target: x},
+		destination: binding.Destination{Name: x.Name(), Kind: binding.Exchange, Target: x},
 	}
 }
 
@@ -107,7 +107,7 @@ func newQueueNode(q *queue.Queue, owner Owner) *queueNode {
 		durable:     spec.Durable && !spec.Exclusive,
 		owner:       owner,
 		kind:        kindOf(q.Options().Type),
-		destination: &binding.Destination{Name: q.Name(), Kind: binding.Queue, Target: q},
+		destination: binding.Destination{Name: q.Name(), Kind: binding.Queue, Target: q},
 	}
 }
 

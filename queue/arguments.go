@@ -66,7 +66,7 @@ func ParseArguments(s Spec) (Options, error) {
 }
 
 func (s Spec) parse() (Options, error) {
-	o := Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None, ConsumerTimeout: None}
+	o := plain
 	if v, ok := s.Arguments.Get("x-dead-letter-exchange"); ok {
 		if _, ok := v.(string); !ok {
 			return o, amqp.PreconditionFailed("invalid type '%s' for arg '%s' in %s",

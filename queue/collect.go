@@ -5,7 +5,7 @@ import "github.com/leveretmq/leveret/message"
 // Collect hands over what is not stored yet and still wanted. It takes pointers only;
 // the committer encodes them after the lock is let go (S-23).
 func (q *Queue) Collect(b *Batch) (more bool) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	for i := range q.levels {
 		lv := &q.levels[i]
@@ -40,7 +40,7 @@ func (q *Queue) Collect(b *Batch) (more bool) {
 // CollectSettled hands over the acknowledgement state of every level that has some to
 // write, after settling the letters whose last target is in b.
 func (q *Queue) CollectSettled(b *Batch, done []Position) {
-	q.mu.Lock()
+	q.lock()
 	q.collectSettled(b, done)
 	left := q.takeLeft()
 	q.mu.Unlock()
@@ -88,7 +88,7 @@ func (q *Queue) collectSettled(b *Batch, done []Position) {
 // Stored tells that a commit is on disk. What was settled while it was under way goes
 // into the next acknowledgement state.
 func (q *Queue) Stored(group uint64, wakes *message.Wakes) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if q.used == usedCollected && q.usedGroup <= group {
 		q.used = usedStored

@@ -32,7 +32,7 @@ type group struct {
 
 // CanConsume reports why a subscription would be refused (CON-3, SAC-4), or nil.
 func (q *Queue) CanConsume(o ConsumeOptions) error {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	return q.canConsume(o)
 }
@@ -51,7 +51,7 @@ func (q *Queue) canConsume(o ConsumeOptions) error {
 // Consume subscribes c and hands it what is ready. It is refused with 403 when the
 // queue is in exclusive use (ERR-26).
 func (q *Queue) Consume(now time.Time, c Consumer, o ConsumeOptions, out *Effects) error {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if err := q.canConsume(o); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (q *Queue) Consume(now time.Time, c Consumer, o ConsumeOptions, out *Effect
 // Cancel ends c's subscription. What c has not acknowledged stays out (CON-6). Cancelling
 // a consumer the queue does not have changes nothing.
 func (q *Queue) Cancel(now time.Time, c Consumer, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	x := q.consumers[c]
 	if x == nil {
@@ -161,7 +161,7 @@ func (q *Queue) consumersInOrder() []*consumer {
 
 // Resume tells that c has room again.
 func (q *Queue) Resume(now time.Time, c Consumer, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if x := q.consumers[c]; x != nil && x.in == nil {
 		q.unblock(x)

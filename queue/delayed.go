@@ -50,10 +50,7 @@ func NewDelayed(id ID, spec Spec, store Store) *Queue {
 	}, store)
 	q.durable = true // an exchange that is gone after a restart is nobody the store knows then
 	q.wheel = new(wheel)
-	q.levels = make([]level, circles*bucketsPerCircle)
-	for i := range q.levels {
-		q.levels[i].init(uint8(i))
-	}
+	q.open()
 	return q
 }
 
@@ -63,7 +60,7 @@ func (q *Queue) Delays() bool { return q.wheel != nil }
 // Delay takes a message that is due after so many milliseconds, or a fraction of one later.
 // The confirm and the transfer of the put are held until it is stored.
 func (q *Queue) Delay(now time.Time, p Put, millis int64, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if q.deleted {
 		return

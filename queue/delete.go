@@ -17,7 +17,7 @@ type DeleteOptions struct {
 // dead-lettering, and returns how many there were. Messages that are out or leaving stay
 // (Q-62, S-9).
 func (q *Queue) Purge(now time.Time, out *Effects) int {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	n := int(q.readyCount + q.heldCount)
 	q.dropReady(out)
@@ -112,18 +112,22 @@ func (q *Queue) dropped(lv *level, e *entry, out *Effects) {
 func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.contents != nil {
+		ready = int(q.readyCount + q.heldCount)
+	}
 	switch {
 	case q.deleted:
 		return 0, nil
-	case o.IfEmpty && q.readyCount+q.heldCount > 0:
+	case o.IfEmpty && ready > 0:
 		return 0, amqp.PreconditionFailed("%v not empty", q)
 	case o.IfUnused && len(q.consumers) > 0:
 		return 0, amqp.PreconditionFailed("%v in use", q)
 	}
 	q.deleted = true
-	ready = int(q.readyCount + q.heldCount)
+	if q.contents == nil {
+		return 0, nil
+	}
 	q.forget(out)
-
 	for _, x := range q.consumersInOrder() {
 		x.gone = true
 		out.Cancelled = append(out.Cancelled, x.who)

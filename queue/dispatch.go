@@ -157,7 +157,7 @@ const (
 // Get takes the next message, as basic.get does; left is how many are ready after it.
 // With noAck it is settled at once and its position means nothing.
 func (q *Queue) Get(now time.Time, noAck bool, out *Effects) (d Delivery, left int, got Got) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	q.lastUse = now.UnixMilli()
 	lv, e, slot := q.nextReady(now.UnixMilli(), now, out)

@@ -128,6 +128,23 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 		return q.turn(now, out)
 	}
 	ms := now.UnixMilli()
+	more := q.contents != nil && q.expire(ms, now, out)
+	if due := q.unusedAt(); due != 0 && due <= ms {
+		out.Unused = append(out.Unused, q)
+		q.lastUse = ms // asked once; a use that comes first wins
+	}
+	q.timer = q.due()
+	if more {
+		q.timer = ms
+	}
+	if q.timer == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(q.timer)
+}
+
+// expire is what Expire does of messages. It tells whether there is more.
+func (q *Queue) expire(ms int64, now time.Time, out *Effects) (more bool) {
 	retries := q.retryDue(ms, expireAtOnce, out)
 	left := min(q.expireDue(ms, now, out), retries)
 	if retries < expireAtOnce {
@@ -135,18 +152,7 @@ func (q *Queue) Expire(now time.Time, out *Effects) (next time.Time) {
 	}
 	limited := q.dropAbove(now, out) // what was restored may be too much, and what a policy changed
 	q.sendRetained(ms, now, out)
-	if due := q.unusedAt(); due != 0 && due <= ms {
-		out.Unused = append(out.Unused, q)
-		q.lastUse = ms // asked once; a use that comes first wins
-	}
-	q.timer = q.due()
-	if left == 0 || !limited {
-		q.timer = ms
-	}
-	if q.timer == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(q.timer)
+	return left == 0 || !limited
 }
 
 // expireDue ends what is past its deadline and returns how many more it would have.
@@ -213,6 +219,9 @@ func (q *Queue) expireIndexed(ms int64, left int, now time.Time, out *Effects) i
 func (q *Queue) due() int64 {
 	if q.wheel != nil {
 		return q.dueInWheel()
+	}
+	if q.contents == nil {
+		return q.unusedAt()
 	}
 	due := earlier(q.unusedAt(), q.retained.at)
 	if h := q.deadlines.heap; len(h) > 0 {

@@ -87,7 +87,7 @@ func (q *Queue) post(l Letter, out *Effects) {
 // none, or when somebody else is carrying letters of this queue and will carry these
 // too. Whoever got true carries them and calls again, until it gets false.
 func (q *Queue) TakeLetters(buf []Letter, carrying bool) ([]Letter, bool) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	q.listed = false
 	if q.draining && !carrying {
@@ -158,7 +158,7 @@ func SettleTransfers(out *Effects) {
 
 // Arrived implements Source.
 func (q *Queue) Arrived(p Position, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	q.settleLeaving(p, out)
 	left := q.takeLeft()
 	q.mu.Unlock()
@@ -187,7 +187,7 @@ func (q *Queue) settleLeaving(p Position, out *Effects) {
 func (q *Queue) WhenLeft(done func()) (waiting bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.leaving == 0 {
+	if q.contents == nil || q.leaving == 0 {
 		return false
 	}
 	q.whenLeft = done

@@ -10,7 +10,7 @@ import (
 // messages and the bytes of their bodies count (LEN-1), and what is dead and retained
 // (DLX-14).
 func (q *Queue) wouldExceed(m *message.Message) bool {
-	o := &q.options
+	o := q.options
 	return o.MaxLength != None && q.readyCount+q.retained.count+1 > o.MaxLength ||
 		o.MaxLengthBytes != None && q.readyBytes+q.retained.bytes+int64(m.BodyBytes()) > o.MaxLengthBytes
 }
@@ -57,7 +57,7 @@ func (q *Queue) dropAbove(now time.Time, out *Effects) (done bool) {
 }
 
 func (q *Queue) exceeds() bool {
-	o := &q.options
+	o := q.options
 	return o.MaxLength != None && q.readyCount > o.MaxLength ||
 		o.MaxLengthBytes != None && q.readyBytes > o.MaxLengthBytes
 }

@@ -251,7 +251,7 @@ func (m *model) exceeds(due bool, more int64, bytes int64) bool {
 			bytes += int64(len(x.body))
 		}
 	}
-	o := &m.q.options
+	o := m.q.options
 	return o.MaxLength != None && count > o.MaxLength || o.MaxLengthBytes != None && bytes > o.MaxLengthBytes
 }
 
@@ -770,8 +770,7 @@ func (m *model) restart() {
 			x.state, x.letter = modelGone, nil
 		}
 	}
-	o := m.q.options
-	m.q = New(1, m.spec, o, m)
+	m.q = New(1, m.spec, m.q.Options(), m)
 	m.q.lateMillis = 1 // the model knows no better
 	m.attach()
 	m.reads, m.spills, m.copies = nil, nil, copies{}
@@ -841,7 +840,7 @@ func (m *model) dropSilently() {
 			x.state = modelGone
 		}
 	}
-	if o := &m.q.options; o.Overflow == DropHead && (o.MaxLength != None || o.MaxLengthBytes != None) {
+	if o := m.q.options; o.Overflow == DropHead && (o.MaxLength != None || o.MaxLengthBytes != None) {
 		for m.count(modelReady) > ready {
 			m.head(true).state = modelGone
 		}
@@ -850,6 +849,9 @@ func (m *model) dropSilently() {
 
 // waits tells whether the queue waits for the disk.
 func (m *model) waits() bool {
+	if m.q.contents == nil {
+		return false
+	}
 	for i := range m.q.levels {
 		if m.q.levels[i].reading.active {
 			return len(m.reads) > 0
@@ -867,6 +869,9 @@ func (m *model) dueReady() bool {
 
 // weigh counts what is held in memory.
 func (m *model) weigh() {
+	if m.q.contents == nil {
+		return
+	}
 	var held int64
 	for i := range m.q.levels {
 		lv := &m.q.levels[i]

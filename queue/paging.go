@@ -32,6 +32,9 @@ func (q *Queue) weigh(bytes int64, out *Effects) {
 func (q *Queue) Memory() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.contents == nil {
+		return 0
+	}
 	return q.ram
 }
 
@@ -41,7 +44,7 @@ func (q *Queue) Memory() int64 {
 // that is done. It reports small when the queue need not be asked again before it is in
 // Effects.Large once more.
 func (q *Queue) PageOut(want, keep int64, out *Effects) (freed int64, small bool) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	before := q.ram
 	want -= q.coming

@@ -136,15 +136,17 @@ func (q *Queue) SetOptions(now time.Time, o Options, out *Effects) {
 		q.lastUse = now.UnixMilli()
 	}
 	o.MaxPriority, o.SingleActiveConsumer = q.options.MaxPriority, q.options.SingleActiveConsumer
-	if o.ConsumerTimeout != q.options.ConsumerTimeout {
+	if o.ConsumerTimeout != q.ConsumerTimeout() {
 		q.consumerTimeout.Store(int64(o.ConsumerTimeout))
 		for _, x := range q.consumersInOrder() {
 			out.Retimed = append(out.Retimed, x.who)
 		}
 	}
-	q.options = o
-	q.deduplicate(o.Deduplicate)
-	q.retryNow(now)
-	q.limit(now, out)
+	q.options = o.kept()
+	if q.contents != nil {
+		q.deduplicate(o.Deduplicate)
+		q.retryNow(now)
+		q.limit(now, out)
+	}
 	q.askTimer(out)
 }

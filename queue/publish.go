@@ -11,7 +11,7 @@ import (
 // confirm is then marked rejected. A put that will be stored holds the confirm and the
 // transfer until it is.
 func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	return q.publish(now, p, out)
 }
@@ -19,7 +19,7 @@ func (q *Queue) Publish(now time.Time, p Put, out *Effects) bool {
 // PublishLast is Publish into the last target of p's transfer: the caller's hold of that goes
 // over to the queue, so that nobody can collect the message before the transfer.
 func (q *Queue) PublishLast(now time.Time, p Put, out *Effects) bool {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	ok := q.publish(now, p, out)
 	p.Transfer.Release(out)

@@ -14,46 +14,51 @@ type Queue struct {
 	id    ID
 	spec  Spec
 	store Store
+	batch func(func(now time.Time, out *Effects))
+	wheel *wheel // of a delayed queue, nil for others
 	// durable tells whether persistent messages are stored. Exclusive queues never are
 	//
 	durable bool
 	// lateMillis is how late messages may expire that are on disk only: expireTogether, but
 	// in tests.
-	lateMillis int64
-	// consumerTimeout is that of the options, read by channels that are locked.
+	lateMillis int32
+	// consumerTimeout is the one of the options, for channels that are locked.
 	consumerTimeout atomic.Int64
 
 	mu sync.Mutex // guards the fields below
 
-	options Options
-	deleted bool
+	deleted   bool
+	options   *Options // without the timeout; replaced, never changed, and shared with other queues
+	consumers map[Consumer]*consumer
+	timer     int64 // the earliest moment asked for and not yet come, Unix ms; 0 for none
+	lastUse   int64 // Unix ms; for x-expires (TTL-9)
 
+	// Most queues of a broker that has very many are declared and stand empty. So what only
+	// messages and consumers need is apart, and nil until there is the first of them, or a get.
+	// Whoever needs it calls lock; whoever locks mu itself has to do without.
+	*contents
+}
+
+// contents is what a queue has once it has been used.
+type contents struct {
 	// levels are the priority levels, lowest first; one for queues without priorities.
 	// A level has sequence numbers of its own.
 	levels []level
 	slots  slots
 
-	consumers map[Consumer]*consumer
 	groups    []*group // consumers with room, by falling priority
 	exclusive *consumer
 	active    *consumer // the one that receives, with x-single-active-consumer
-	fading    bool      // the active one makes way for another
 	joined    uint64    // consumers ever; orders those of one priority
 
 	ram     int64 // bytes of the messages in memory
-	large   bool  // was in Effects.Large, and PageOut has not found it small since
 	scanned int   // slots that PageOut has looked at
-	spills  bool  // something has been spilled
 	coming  int64 // bytes that will leave memory when their copies are on disk
-	batch   func(func(now time.Time, out *Effects))
 	waiters []func(error)
 
 	unique *unique // nil unless the queue keeps duplicates out
 
 	deadlines deadlines
-	wheel     *wheel // of a delayed queue, nil for others
-	timer     int64  // the earliest moment asked for and not yet come, Unix ms; 0 for none
-	lastUse   int64  // Unix ms; for x-expires (TTL-9)
 
 	leaving              int            // messages on disk that have died, and whose letters are not safe yet (S-9)
 	whenLeft             func()         // of a deleted queue, to be called when there are none any more
@@ -61,10 +66,13 @@ type Queue struct {
 	heldCount, heldBytes int64
 	retained             retained
 
-	outbox   []Letter
-	draining bool // someone is carrying letters
-	listed   bool // the outbox is in somebody's Effects
+	outbox []Letter
 
+	fading          bool // the active one makes way for another
+	large           bool // was in Effects.Large, and PageOut has not found it small since
+	spills          bool // something has been spilled
+	draining        bool // someone is carrying letters
+	listed          bool // the outbox is in somebody's Effects
 	enlisted        bool // the store knows of unstored messages
 	enlistedSettled bool // the store knows of acknowledgement state to write
 	used            use
@@ -79,20 +87,36 @@ type Queue struct {
 // makes the one from the other.
 func New(id ID, spec Spec, o Options, store Store) *Queue {
 	q := &Queue{
-		id:      id,
-		spec:    spec,
-		store:   store,
-		durable: spec.Durable && !spec.Exclusive,
-		options: o,
-		levels:  make([]level, o.levels()),
+		id:         id,
+		spec:       spec,
+		store:      store,
+		durable:    spec.Durable && !spec.Exclusive,
+		options:    o.kept(),
+		lateMillis: int32(expireTogether.Milliseconds()),
 	}
+	q.consumerTimeout.Store(int64(o.ConsumerTimeout))
+	return q
+}
+
+// lock locks a queue whose contents are needed.
+func (q *Queue) lock() {
+	q.mu.Lock()
+	if q.contents == nil {
+		q.open()
+	}
+}
+
+// open makes the contents.
+func (q *Queue) open() {
+	n := q.options.levels()
+	if q.wheel != nil {
+		n = circles * bucketsPerCircle
+	}
+	q.contents = &contents{levels: make([]level, n)}
 	for i := range q.levels {
 		q.levels[i].init(uint8(i))
 	}
-	q.deduplicate(o.Deduplicate)
-	q.consumerTimeout.Store(int64(o.ConsumerTimeout))
-	q.lateMillis = expireTogether.Milliseconds()
-	return q
+	q.deduplicate(q.options.Deduplicate)
 }
 
 // ID is the queue's incarnation.
@@ -113,7 +137,9 @@ func (s Spec) resource() string { return fmt.Sprintf("queue '%s' in vhost '%s'",
 func (q *Queue) Options() Options {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.options
+	o := *q.options
+	o.ConsumerTimeout = q.ConsumerTimeout()
+	return o
 }
 
 // ConsumerTimeout is that of the options. Unlike them it may be asked for with a channel
@@ -130,6 +156,15 @@ func (q *Queue) Attach(batch func(func(now time.Time, out *Effects))) { q.batch 
 func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.lastUse = now.UnixMilli()
+	switch {
+	case q.contents != nil:
+	case len(r.Levels) == 0:
+		q.askTimer(out)
+		return
+	default:
+		q.open()
+	}
 	for i := range r.Levels {
 		rl := &r.Levels[i]
 		if int(rl.Level) >= len(q.levels) {
@@ -167,7 +202,6 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 			q.settledSome(lv)
 		}
 	}
-	q.lastUse = now.UnixMilli()
 	if q.wheel != nil {
 		q.tell(now)
 	}
@@ -183,6 +217,9 @@ func (q *Queue) Restore(now time.Time, r Restored, out *Effects) {
 func (q *Queue) Counts() (ready, consumers int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.contents == nil {
+		return 0, 0
+	}
 	return int(q.readyCount), len(q.consumers)
 }
 
@@ -190,6 +227,9 @@ func (q *Queue) Counts() (ready, consumers int) {
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.contents == nil {
+		return Stats{}
+	}
 	s := Stats{Totals: q.totals}
 	s.Ready, s.ReadyBytes = q.readyCount, q.readyBytes
 	s.Unacknowledged, s.UnacknowledgedBytes = q.unackedCount, q.unackedBytes
@@ -212,7 +252,7 @@ func (q *Queue) Touch(now time.Time, out *Effects) {
 // Barrier put it there, because after a crash every message of a queue that had a
 // consumer is taken for delivered (S-11).
 func (q *Queue) FirstUse() bool {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if !q.durable || q.used == usedStored {
 		return false

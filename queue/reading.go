@@ -24,7 +24,7 @@ func (q *Queue) read(lv *level, r Range, done func(now time.Time, found []Restor
 func (q *Queue) readAnyway(lv *level, r Range, done func(now time.Time, found []RestoredMessage, out *Effects)) {
 	q.store.Read(q.id, lv.number, r, func(found []RestoredMessage, err error) {
 		q.batch(func(now time.Time, out *Effects) {
-			q.mu.Lock()
+			q.lock()
 			if err == nil {
 				done(now, found, out)
 				q.dispatch(now, out)
@@ -47,7 +47,7 @@ func (q *Queue) readAnyway(lv *level, r Range, done func(now time.Time, found []
 // cannot be. It reports false, and done is never called, when the queue waits for
 // nothing.
 func (q *Queue) WhenRead(done func(error)) (waiting bool) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if q.deleted {
 		return false

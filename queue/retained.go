@@ -80,7 +80,7 @@ func (q *Queue) freed(e *entry) {
 // Retain keeps a letter of the queue that not every target has taken, to be sent again to
 // those that are not among reached.
 func (q *Queue) Retain(now time.Time, l *Letter, reached []ID, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	if q.slots.in(slotLeaving, l.Transfer.position) == nil {
 		l.Transfer.Release(out) // the queue was deleted meanwhile

@@ -85,7 +85,8 @@ func (q *Queue) readToExpire(r *Run) int64 {
 	if q.wheel != nil {
 		return r.MinExpiry
 	}
-	return (r.MinExpiry + q.lateMillis - 1) / q.lateMillis * q.lateMillis
+	late := int64(q.lateMillis)
+	return (r.MinExpiry + late - 1) / late * late
 }
 
 // join returns the run that a and the later b make together, if that is not too much to

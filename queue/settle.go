@@ -5,7 +5,7 @@ import "time"
 // Ack settles deliveries for good. Positions that are not out any more are ignored: the
 // queue may have been deleted meanwhile.
 func (q *Queue) Ack(now time.Time, positions []Position, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	for _, p := range positions {
 		sl := q.slots.out(p)
@@ -37,7 +37,7 @@ func (q *Queue) Return(now time.Time, positions []Position, out *Effects) {
 }
 
 func (q *Queue) reject(now time.Time, positions []Position, requeue, failed bool, out *Effects) {
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	ms := now.UnixMilli()
 	for _, p := range positions {

@@ -69,6 +69,20 @@ type Options struct {
 	askedAtLeastOnce bool // whether or not the rest allows it
 }
 
+// plain are the options of a queue that was declared without arguments. They are never
+// changed.
+var plain = Options{MessageTTL: None, Expires: None, MaxLength: None, MaxLengthBytes: None, DeliveryLimit: None, ConsumerTimeout: None}
+
+// kept is a copy of o for a queue to keep, the same one for all queues that are plain. It is
+// without the timeout, which the queue has beside it, and which is the broker's for most.
+func (o Options) kept() *Options {
+	o.ConsumerTimeout = None
+	if o == plain {
+		return &plain
+	}
+	return new(o)
+}
+
 // normalPriority is the highest priority of the lower class of messages in a quorum queue,
 // which are those of RabbitMQ 4.0 to 4.2; what says nothing of its priority is in it (PRI-5).
 // RabbitMQ hands out one of these after two of the others, here they wait as in any queue.

@@ -125,7 +125,7 @@ func (q *Queue) send(lv *level, s *spilling, keep int64, out *Effects) {
 	s.copies = nil
 	q.store.Spill(q.id, lv.number, copies, func(err error) {
 		q.batch(func(_ time.Time, out *Effects) {
-			q.mu.Lock()
+			q.lock()
 			defer q.mu.Unlock()
 			out.Unstored -= s.bytes
 			q.coming -= s.bytes
