@@ -24,6 +24,8 @@ type Options struct {
 	DefaultVHost    string
 	DefaultUser     string
 	DefaultPassword string
+	// Blank starts such a store with nothing at all, for whoever declares it all (DEF-7).
+	Blank bool
 	// ClusterName is what clients are told until the global parameter of that name is set.
 	ClusterName string
 	// QueueMemory is how many bytes of messages all queues together hold in memory, as far as
@@ -199,9 +201,9 @@ func (b *Broker) write(u topology.Unit) *Commit {
 
 // Restore fills the broker with what the store found. messages returns what a durable
 // queue holds. A store without virtual hosts is new, and gets the default one and the
-// default user. Dead letters that fall due are carried before it returns.
+// default user, unless it is to be blank. Dead letters that fall due are carried before it returns.
 func (b *Broker) Restore(now time.Time, c topology.Catalog, messages func(queue.ID) (queue.Restored, error)) error {
-	if len(c.VHosts) == 0 {
+	if len(c.VHosts) == 0 && !b.options.Blank {
 		return b.initialize()
 	}
 	for _, v := range c.VHosts {

@@ -13,6 +13,9 @@ const (
 	ClusterName = "cluster_name"
 	// ClusterID names the store, not what is declared in it: it cannot be set.
 	ClusterID = "internal_cluster_id"
+	// DefinitionsHash has a hash of the files that were imported at start last (DEF-7). It
+	// tells of this node alone, and does not travel in definitions.
+	DefinitionsHash = "imported_definition_hash_value"
 )
 
 // ClusterName is what clients and operators are told that this is: the global parameter of
@@ -53,6 +56,14 @@ func (b *Broker) GlobalParameters() []topology.GlobalParameter {
 	}
 	slices.SortFunc(all, func(x, y topology.GlobalParameter) int { return cmp.Compare(x.Name, y.Name) })
 	return all
+}
+
+// GlobalParameter returns the JSON of a global parameter, and whether it is set.
+func (b *Broker) GlobalParameter(name string) (value string, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	value, ok = b.parameters[name]
+	return value, ok
 }
 
 // SetGlobalParameter sets a global parameter, or gives the one of that name another value,

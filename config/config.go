@@ -27,14 +27,16 @@ type Config struct {
 	// The addresses that answer the management HTTP API, each host:port, :port or a port; or off.
 	ManagementListen []string `key:"management_listen" empty:"off"`
 
-	// The user that is created when the data directory is new and has no user.
+	// The user that is created when the data directory is new and has no user, and there are no
+	// load_definitions.
 	DefaultUser string `key:"default_user" file:"true"`
 
 	// The password of that user. In the environment, LEVERET_DEFAULT_PASS_FILE names a file that
 	// holds it.
 	DefaultPass string `key:"default_pass" file:"true" secret:"true"`
 
-	// The virtual host that is created when the data directory is new.
+	// The virtual host that is created when the data directory is new, and there are no
+	// load_definitions.
 	DefaultVHost string `key:"default_vhost" file:"true"`
 
 	// The users that may connect only from this machine; or none.
@@ -59,6 +61,18 @@ type Config struct {
 	// it is due, whatever this says by then.
 	DelayedDefaultExchange bool `key:"delayed_default_exchange"`
 
+	// A file with definitions, as leveret definitions export and RabbitMQ write them, or a
+	// directory whose files *.json are taken in the order of their names. Everything in it is
+	// declared at every start, before the topology and before anybody can connect: users,
+	// permissions and policies replace those of the same name; queues and exchanges that are
+	// there stay as they are. If something in it cannot be declared nothing is, and the broker
+	// does not start. A data directory that is new gets what is in it and neither default_user
+	// nor default_vhost.
+	LoadDefinitions string `key:"load_definitions" optional:"true"`
+
+	// How load_definitions are taken.
+	Definitions Definitions `key:"definitions"`
+
 	// What is agreed with AMQP clients, and what they are held to.
 	AMQP AMQP `key:"amqp"`
 
@@ -82,6 +96,13 @@ type Config struct {
 	// Ignored are variables of the environment that begin with LEVERET_ but name no setting
 	// and resemble none, such as those an orchestrator makes for a service called leveret.
 	Ignored []string `key:"-"`
+}
+
+// Definitions is how load_definitions are taken.
+type Definitions struct {
+	// Whether they are passed over when they are, to the octet, what was imported at a start
+	// last. What was changed or deleted since then stays so.
+	SkipIfUnchanged bool `key:"skip_if_unchanged"`
 }
 
 // AMQP is what is agreed with AMQP clients, and what they are held to.

@@ -29,6 +29,7 @@ func everything() Config {
 			Verify: "optional", ManagementVerify: "required", LoginFrom: "subject_alternative_name", LoginSANType: "ip", LoginSANIndex: 1,
 			MinVersion: "1.3", HandshakeTimeout: time.Second, ReloadInterval: 0,
 		},
+		LoadDefinitions: "/etc/leveret/definitions of all", Definitions: Definitions{SkipIfUnchanged: true},
 		Store: Store{Backend: "memory", MaxUnstored: 1e6, QueueMemory: 5e6, JournalMax: 20e6, Readahead: "system", Ballast: 0, EncryptionKeyFile: "/run/secrets/a key"},
 		Log:   Log{Level: "trace", Format: "json"},
 		Topology: Topology{

@@ -47,11 +47,10 @@ func (b Binding) item() string {
 
 // checker knows what there would be after an import, as far as it has looked.
 type checker struct {
-	b         *broker.Broker
-	users     map[string]bool
-	vhosts    map[string]*checkedVHost
-	operators []policy.Policy
-	limits    []vhostLimits
+	b      *broker.Broker
+	users  map[string]bool
+	vhosts map[string]*checkedVHost
+	parameters
 }
 
 // checkedVHost is a virtual host after an import.
@@ -97,7 +96,7 @@ func (c *checker) check(d *Definitions) error {
 
 func (c *checker) checkGlobals(d *Definitions) error {
 	return each(d.GlobalParameters, func(g GlobalParameter) error {
-		if g.Name == broker.ClusterID {
+		if ofNode(g.Name) {
 			return nil
 		}
 		return broker.CheckGlobalParameter(g.record())

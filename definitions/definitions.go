@@ -18,6 +18,9 @@ import (
 // Definitions is a file of definitions. A list that is nil is left out of it: those of one
 // virtual host have no users, virtual hosts or permissions (DEF-6).
 type Definitions struct {
+	// Origin is what errors call them when they are one of several, such as the name of a file.
+	Origin string `json:"-"`
+
 	RabbitVersion   string `json:"rabbit_version,omitempty"`
 	RabbitMQVersion string `json:"rabbitmq_version,omitempty"`
 	ProductName     string `json:"product_name,omitempty"`

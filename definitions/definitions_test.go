@@ -14,6 +14,7 @@ import (
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
 )
 
 var versions = Versions{Compat: "3.10.8", Product: "RabbitMQ", Version: "3.10.8"}
@@ -83,6 +84,100 @@ func TestRabbitMQsDefinitionsComeBackAsTheyWere(t *testing.T) {
 	}
 	if after := export(t, b); after != before {
 		t.Errorf("got other definitions after importing the same\n%s", after)
+	}
+}
+
+// TestSeveralAreTakenTogether: a later one may need what an earlier one has, and when one cannot
+// be declared, which the error names, none is (DEF-7, C45).
+func TestSeveralAreTakenTogether(t *testing.T) {
+	const (
+		first  = `{"users":[{"name":"u","password":"x"}],"vhosts":[{"name":"v"}],"exchanges":[{"name":"x","vhost":"v","type":"direct"}]}`
+		second = `{"permissions":[{"user":"u","vhost":"v","configure":"","write":"","read":""}],"queues":[{"name":"q","vhost":"v"}],
+			"parameters":[{"vhost":"v","component":"vhost-limits","name":"limits","value":{"max-queues":1}}]}`
+		third = `{"bindings":[{"source":"x","vhost":"v","destination":"q","destination_type":"queue","routing_key":"k"}]}`
+		full  = `{"queues":[{"name":"too-many","vhost":"v"}]}`
+	)
+	all := func(b *broker.Broker, texts ...string) error {
+		t.Helper()
+		var parsed []Definitions
+		for i, text := range texts {
+			d, err := Parse([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Origin = fmt.Sprint("file ", i+1)
+			parsed = append(parsed, d)
+		}
+		var out queue.Effects
+		defer b.Flush(now, &out)
+		_, err := ImportAll(now, b, parsed, &out)
+		return err
+	}
+	refused := func(want string, texts ...string) {
+		t.Helper()
+		b := newBroker(t)
+		before := export(t, b)
+		var e *Error
+		if err := all(b, texts...); err == nil || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		if after := export(t, b); after != before {
+			t.Errorf("got\n%s\nwant nothing declared", after)
+		}
+	}
+	refused("file 1: permission of user 'u' in vhost 'v': there is no user 'u'", second, first)
+	refused("file 2: binding from exchange 'x' to queue 'q'", first, third, second)
+	refused("file 4: queue 'too-many' in vhost 'v': the virtual host may not have more than 1 queues", first, second, third, full)
+
+	b := newBroker(t)
+	for range 2 {
+		if err := all(b, first, second, third); err != nil {
+			t.Fatal(err)
+		}
+		if v := b.VHost("v"); len(v.Queues()) != 1 || len(v.Bindings()) != 1 || len(v.Settings().Limits) != 1 {
+			t.Errorf("got %d queues, %d bindings and limits %v, want one of each", len(v.Queues()), len(v.Bindings()), v.Settings().Limits)
+		}
+	}
+}
+
+// TestSamePasswordKeepsItsHash, so that importing again changes nothing (DEF-4).
+func TestSamePasswordKeepsItsHash(t *testing.T) {
+	b := newBroker(t)
+	hash := func(password string) string {
+		t.Helper()
+		if _, err := load(b, `{"users":[{"name":"u","password":"`+password+`"}]}`); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.CheckPassword("u", password, true); err != nil {
+			t.Error(err)
+		}
+		u, _ := b.User("u")
+		return u.PasswordHash
+	}
+	first := hash("one")
+	if again := hash("one"); again != first {
+		t.Errorf("got %s for the same password, want %s", again, first)
+	}
+	if other := hash("two"); other == first {
+		t.Errorf("got %s for another password, too", other)
+	}
+}
+
+// TestWhatIsOfTheNodeDoesNotTravel: the hash of what was imported at start (DEF-7).
+func TestWhatIsOfTheNodeDoesNotTravel(t *testing.T) {
+	b := newBroker(t)
+	const text = `{"global_parameters":[{"name":"imported_definition_hash_value","value":"h"},{"name":"other","value":1}]}`
+	if _, err := load(b, text); err != nil {
+		t.Fatal(err)
+	}
+	if value, ok := b.GlobalParameter(broker.DefinitionsHash); ok {
+		t.Errorf("got %s imported", value)
+	}
+	if _, err := b.SetGlobalParameter(topology.GlobalParameter{Name: broker.DefinitionsHash, Value: `"h"`}); err != nil {
+		t.Fatal(err)
+	}
+	if got := export(t, b); strings.Contains(got, broker.DefinitionsHash) || !strings.Contains(got, `"other"`) {
+		t.Errorf("got\n%s", got)
 	}
 }
 

@@ -45,6 +45,9 @@ func Export(b *broker.Broker, v Versions) Definitions {
 		d.TopicPermissions = append(d.TopicPermissions, TopicPermission(p))
 	}
 	for _, p := range b.GlobalParameters() {
+		if ofNode(p.Name) {
+			continue
+		}
 		d.GlobalParameters = append(d.GlobalParameters, GlobalParameter{Name: p.Name, Value: json.RawMessage(p.Value)})
 	}
 	for _, v := range b.VHosts() {

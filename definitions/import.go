@@ -65,13 +65,38 @@ type Result struct {
 // deleted (DEF-4). What that sets off is left in out. Should somebody delete what d needs
 // meanwhile, the rest is left undone.
 func Import(now time.Time, b *broker.Broker, d Definitions, out *queue.Effects) (Result, error) {
+	return ImportAll(now, b, []Definitions{d}, out)
+}
+
+// ImportAll is Import for several, one after the other: what a later one needs may be in an
+// earlier one. All are checked before the first is declared. The error begins with the origin
+// of the one it is about (DEF-7).
+func ImportAll(now time.Time, b *broker.Broker, all []Definitions, out *queue.Effects) (Result, error) {
 	c := newChecker(b)
-	if err := c.check(&d); err != nil {
-		return Result{}, err
+	found := make([]parameters, len(all))
+	for k := range all {
+		c.parameters = parameters{}
+		if err := c.check(&all[k]); err != nil {
+			return Result{}, all[k].named(err)
+		}
+		found[k] = c.parameters
 	}
-	i := importer{now: now, b: b, out: out, operators: c.operators, limits: c.limits}
-	err := i.apply(&d)
-	return Result{Commit: i.last}, err
+	i := importer{now: now, b: b, out: out}
+	for k := range all {
+		i.parameters = found[k]
+		if err := i.apply(&all[k]); err != nil {
+			return Result{Commit: i.last}, all[k].named(err)
+		}
+	}
+	return Result{Commit: i.last}, nil
+}
+
+// named is err with where d comes from.
+func (d *Definitions) named(err error) error {
+	if d.Origin == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", d.Origin, err)
 }
 
 // ImportVHost is Import for the definitions of one virtual host, which has to be there.
@@ -99,12 +124,17 @@ func ImportVHost(now time.Time, v *broker.VHost, b *broker.Broker, d Definitions
 
 // importer declares what was checked.
 type importer struct {
-	now       time.Time
-	b         *broker.Broker
-	out       *queue.Effects
+	now time.Time
+	b   *broker.Broker
+	out *queue.Effects
+	parameters
+	last *broker.Commit
+}
+
+// parameters are what of the parameters of one Definitions means something.
+type parameters struct {
 	operators []policy.Policy
 	limits    []vhostLimits
-	last      *broker.Commit
 }
 
 // vhostLimits are the limits that the definitions have for a virtual host.
@@ -137,7 +167,15 @@ func (i *importer) apply(d *Definitions) error {
 
 func (i *importer) users(d *Definitions) error {
 	for _, u := range d.Users {
-		c, err := i.b.PutUser(u.user(i.b.HashPassword))
+		have, there := i.b.User(u.Name)
+		want := u.user(func(password string) string {
+			// A new salt for the same password would be a change at every import.
+			if there && have.Algorithm == auth.SHA256 && have.Verify(password) {
+				return have.PasswordHash
+			}
+			return i.b.HashPassword(password)
+		})
+		c, err := i.b.PutUser(want)
 		if err := i.done(u.item(), c, err); err != nil {
 			return err
 		}
@@ -209,11 +247,10 @@ func first[T any](a, b *T) *T {
 	return b
 }
 
-// globals are the global parameters, but for the number of the cluster they come from: this
-// one has its own.
+// globals are the global parameters, but for those of the node they come from.
 func (i *importer) globals(d *Definitions) error {
 	for _, g := range d.GlobalParameters {
-		if g.Name == broker.ClusterID {
+		if ofNode(g.Name) {
 			continue
 		}
 		c, err := i.b.SetGlobalParameter(g.record())
@@ -223,6 +260,10 @@ func (i *importer) globals(d *Definitions) error {
 	}
 	return nil
 }
+
+// ofNode tells whether a global parameter is about the node it was set on: any other has one of
+// its own.
+func ofNode(name string) bool { return name == broker.ClusterID || name == broker.DefinitionsHash }
 
 func (g GlobalParameter) record() topology.GlobalParameter {
 	return topology.GlobalParameter{Name: g.Name, Value: string(g.Value)}

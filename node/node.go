@@ -71,6 +71,9 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 		return err
 	}
 	n.store.Start()
+	if err := loadDefinitions(time.Now(), n.broker, c, o.Log); err != nil {
+		return err
+	}
 	if err := declare(time.Now(), n.broker, c.Topology); err != nil {
 		return err
 	}

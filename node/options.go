@@ -39,6 +39,7 @@ func brokerOptions(c config.Config) broker.Options {
 		DefaultVHost:    c.DefaultVHost,
 		DefaultUser:     c.DefaultUser,
 		DefaultPassword: c.DefaultPass,
+		Blank:           c.LoadDefinitions != "",
 		LoopbackUsers:   c.LoopbackUsers,
 		QueueMemory:     int64(c.Store.QueueMemory),
 		ConsumerTimeout: c.AMQP.ConsumerTimeout,

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/leveretmq/leveret/amqp"
 	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
@@ -30,14 +32,18 @@ func declare(now time.Time, b *broker.Broker, t config.Topology) error {
 	return declareAll(now, b, t, func(err error) error { return err })
 }
 
-// CheckTopology tells whether the topology of c can be declared in a new broker. Bindings
-// whose ends are not in it are passed over, as they may be there already.
+// CheckTopology tells whether the definitions that c names, and its topology after them, can be
+// declared in a new broker. Bindings of the topology whose ends are not there are passed over,
+// as they may be where it is for.
 func CheckTopology(c config.Config) error {
 	store := persistence.NewMemory(persistence.Options{})
 	store.Start()
 	defer store.Close()
 	b := broker.New(brokerOptions(c), store, store, rand.Reader)
 	if err := b.Restore(time.Now(), topology.Catalog{}, store.Restore); err != nil {
+		return err
+	}
+	if err := loadDefinitions(time.Now(), b, c, zerolog.Nop()); err != nil {
 		return err
 	}
 	return declareAll(time.Now(), b, c.Topology, func(err error) error {

@@ -34,8 +34,9 @@ func validateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate FILE",
 		Short: "Tell what is wrong with a configuration file",
-		Long: "Tell what is wrong with a configuration file: its settings, and whether its topology\n" +
-			"can be declared in a new broker. Flags and the environment are left out.",
+		Long: "Tell what is wrong with a configuration file: its settings, and whether the definitions\n" +
+			"it names and its topology can be declared in a new broker. Flags and the environment\n" +
+			"are left out.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := config.Load(config.Sources{File: args[0]})
