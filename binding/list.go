@@ -7,7 +7,7 @@ import (
 )
 
 // List has an entry for every binding, so that what is bound twice is there twice, and picks
-// one by a number: the matcher of x-random and x-modulus-hash (EX-51, EX-53). Its entries
+// one by a number: the matcher of x-random, x-local-random and x-modulus-hash (EX-51 to EX-53). Its entries
 // are ordered by name, so that the order in which they were bound, which a restart does not
 // keep, decides nothing. The zero value is empty.
 type List struct {

@@ -46,6 +46,11 @@ func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Dest
 	if err := source.x.ValidateBinding(b); err != nil {
 		return nil, nil, nil, err
 	}
+	if b.Kind == binding.Queue {
+		if err := source.x.ValidateQueue(v.queues.find(b.Destination).q.Options().Type.String()); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	if !v.bindings.Contains(b) {
 		if err := v.checkNewBinding(b); err != nil {
 			return nil, nil, nil, err

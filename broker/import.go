@@ -35,13 +35,17 @@ func (v *VHost) AddQueue(now time.Time, spec queue.Spec, out *queue.Effects) (*C
 }
 
 // CheckQueue says why AddQueue would refuse a queue of this kind, were there none of its
-// name, for reasons that lie in the queue.
-func CheckQueue(spec queue.Spec) error {
-	if err := checkDeadLetterExchange(spec, nil); err != nil {
-		return err
+// name, for reasons that lie in the queue, or else of what type it would be in a virtual host
+// with this default type.
+func CheckQueue(spec queue.Spec, defaultType string) (queue.Type, error) {
+	if canBe(defaultType, spec) {
+		spec = typed(spec, defaultType)
 	}
-	_, err := queue.ParseArguments(spec)
-	return err
+	if err := checkDeadLetterExchange(spec, nil); err != nil {
+		return 0, err
+	}
+	o, err := queue.ParseArguments(spec)
+	return o.Type, err
 }
 
 // AddExchange makes an exchange that definitions hold. One of its name that is there stays

@@ -13,6 +13,8 @@ import (
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/exchange"
 	"github.com/leveretmq/leveret/policy"
+	"github.com/leveretmq/leveret/queue"
+	"github.com/leveretmq/leveret/topology"
 )
 
 // maxName is how long a name may be in AMQP, in octets.
@@ -58,7 +60,8 @@ type checkedVHost struct {
 	there     *broker.VHost // nil for a new one
 	existing  int           // queues that are there
 	limits    auth.Limits
-	queues    map[string]bool // that are new
+	queueType string                // what queues are that do not say
+	queues    map[string]queue.Type // that are new
 	exchanges map[string]*exchange.Exchange
 }
 
@@ -74,9 +77,10 @@ func newChecker(b *broker.Broker) *checker {
 }
 
 func (c *checker) addVHost(name string, there *broker.VHost) {
-	v := &checkedVHost{there: there, queues: make(map[string]bool), exchanges: make(map[string]*exchange.Exchange)}
+	v := &checkedVHost{there: there, queues: make(map[string]queue.Type), exchanges: make(map[string]*exchange.Exchange)}
 	if there != nil {
-		v.limits, v.existing = there.Settings().Limits, len(there.Queues())
+		s := there.Settings()
+		v.limits, v.queueType, v.existing = s.Limits, s.DefaultQueueType, len(there.Queues())
 	}
 	c.vhosts[name] = v
 }
@@ -160,6 +164,8 @@ func (c *checker) checkVHosts(d *Definitions) error {
 				}
 			}
 		}
+		is := c.vhosts[v.Name]
+		is.queueType = v.over(topology.VHost{DefaultQueueType: is.queueType}).DefaultQueueType
 		return nil
 	})
 }
@@ -320,20 +326,21 @@ func (c *checker) checkQueues(d *Definitions) error {
 		if err != nil || v.queue(q.Name) {
 			return err
 		}
-		if err := broker.CheckQueue(q.Spec()); err != nil {
+		typ, err := broker.CheckQueue(q.Spec(), v.queueType)
+		if err != nil {
 			return err
 		}
 		if limit, reached := v.limits.Reached(auth.MaxQueues, v.existing+len(v.queues)); reached {
 			return fmt.Errorf("the virtual host may not have more than %d queues", limit)
 		}
-		v.queues[q.Name] = true
+		v.queues[q.Name] = typ
 		return nil
 	})
 }
 
 // queue tells whether there is a queue, or will be.
 func (v *checkedVHost) queue(name string) bool {
-	if v.queues[name] {
+	if _, found := v.queues[name]; found {
 		return true
 	}
 	if v.there == nil {
@@ -363,8 +370,22 @@ func (c *checker) checkBindings(d *Definitions) error {
 		if source == nil {
 			return fmt.Errorf("there is no exchange '%s'", b.Source)
 		}
-		return source.ValidateBinding(made)
+		if err := source.ValidateBinding(made); err != nil || made.Kind != binding.Queue {
+			return err
+		}
+		return source.ValidateQueue(v.queueTypeOf(made.Destination).String())
 	})
+}
+
+// queueTypeOf is the type of a queue that there is, or will be.
+func (v *checkedVHost) queueTypeOf(name string) queue.Type {
+	if typ, found := v.queues[name]; found {
+		return typ
+	}
+	if q, _, err := v.there.Queue(nil, name); err == nil {
+		return q.Options().Type
+	}
+	return queue.Classic // it has just gone
 }
 
 func (v *checkedVHost) checkDestination(vhost string, b binding.Binding) error {
@@ -377,7 +398,7 @@ func (v *checkedVHost) checkDestination(vhost string, b binding.Binding) error {
 	if !v.queue(b.Destination) {
 		return fmt.Errorf("there is no queue '%s'", b.Destination)
 	}
-	if v.there == nil || v.queues[b.Destination] {
+	if _, found := v.queues[b.Destination]; found || v.there == nil {
 		return nil
 	}
 	_, _, err := v.there.Queue(nil, b.Destination) // it may be exclusive

@@ -227,6 +227,9 @@ func TestWhatCannotBeDeclaredLeavesEverythingAsItWas(t *testing.T) {
 			t.Errorf("after %v got\n%s\nwant\n%s", err, after, before)
 		}
 	}
+	const local = `"exchanges":[{"name":"x","vhost":"good","type":"x-local-random"}],"bindings":[{"source":"x","vhost":"good","destination":"q","destination_type":"queue","routing_key":""}]`
+	f(local+`,"queues":[{"name":"q","vhost":"good","durable":true,"type":"quorum"}]`, "Queue type rabbit_quorum_queue not valid") // EX-52
+	f(local+`,"queues":[{"name":"q","vhost":"good","durable":true}],"vhosts":[{"name":"good","default_queue_type":"quorum"}]`, "Queue type rabbit_quorum_queue not valid")
 	f(`"queues":[{"name":"q","vhost":"none"}]`, "queue 'q' in vhost 'none': there is no vhost 'none'")
 	f(`"queues":[{"name":"","vhost":"/"}]`, "queue '' in vhost '/': it has no name")
 	f(`"queues":[{"name":"`+strings.Repeat("q", 256)+`","vhost":"/"}]`, "longer than 255")

@@ -189,6 +189,7 @@ var types = [...]typeEntry{
 		once: true, byKey: hashesKey, check: checkConsistentHash},
 	{name: typeDeduplication, make: func(*Spec, func() uint64) Type { return new(fanout) },
 		once: true, byKey: never, check: checkDeduplication},
+	{name: typeLocalRandom, make: func(_ *Spec, entropy func() uint64) Type { return newLocalRandom(entropy()) }, once: true, byKey: never},
 	{name: "x-modulus-hash", make: func(*Spec, func() uint64) Type { return new(modulusHash) }, once: true, byKey: always},
 	{name: "x-random", make: func(_ *Spec, entropy func() uint64) Type { return newRandom(entropy()) }, once: true, byKey: never},
 	{name: "x-recent-history", make: func(s *Spec, _ func() uint64) Type { return newRecentHistory(s) },

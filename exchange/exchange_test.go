@@ -90,8 +90,11 @@ func TestUnknownTypeIsRefused(t *testing.T) {
 
 // ERR-24, EX-21
 func TestOnlyHeadersLooksAtTheArgumentsOfABinding(t *testing.T) {
-	b := binding.Binding{RoutingKey: "5", Arguments: amqp.Table{{Name: "x-match", Value: "most"}}}
 	for _, typ := range Types() {
+		b := binding.Binding{RoutingKey: "5", Arguments: amqp.Table{{Name: "x-match", Value: "most"}}}
+		if typ == typeLocalRandom {
+			b.RoutingKey = "" // a key it refuses
+		}
 		err := mustNew(t, typ).ValidateBinding(b)
 		if typ == "headers" {
 			refused(t, err, 406,
@@ -181,7 +184,7 @@ func seed() uint64 { return 1 }
 
 // oneOf tells which types route to one of what matches, and not to all of it.
 func oneOf(typ string) bool {
-	return typ == "x-consistent-hash" || typ == "x-modulus-hash" || typ == "x-random"
+	return typ == "x-consistent-hash" || typ == "x-modulus-hash" || typ == "x-random" || typ == typeLocalRandom
 }
 
 func mustNew(t *testing.T, typ string) *Exchange {

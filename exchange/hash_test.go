@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -28,9 +29,16 @@ func bound(t *testing.T, s Spec, n int) (*Exchange, []*binding.Destination) {
 	return x, all
 }
 
-// EX-51
+// EX-51, EX-52
 func TestRandomPicksEachBindingAsOften(t *testing.T) {
-	x, all := bound(t, Spec{Type: "x-random"}, 3)
+	for _, typ := range []string{"x-random", "x-local-random"} {
+		picksEachAsOften(t, typ)
+	}
+}
+
+func picksEachAsOften(t *testing.T, typ string) {
+	t.Helper()
+	x, all := bound(t, Spec{Type: typ}, 3)
 	x.Bind(binding.Binding{RoutingKey: "again"}, all[0])
 	m := published(t, "k", nil)
 	m.More = &message.MoreKeys{CC: []string{"a", "b"}}
@@ -44,11 +52,30 @@ func TestRandomPicksEachBindingAsOften(t *testing.T) {
 	}
 	for i, want := range []int{20_000, 10_000, 10_000} {
 		if n := got[all[i]]; n < want-500 || n > want+500 {
-			t.Errorf("queue %d: got %d messages, want about %d", i, n, want)
+			t.Errorf("%s: queue %d: got %d messages, want about %d", typ, i, n, want)
 		}
 	}
-	if empty := mustNew(t, "x-random").Route(m, nil); len(empty) != 0 {
+	if empty := mustNew(t, typ).Route(m, nil); len(empty) != 0 {
 		t.Errorf("without bindings: got %d destinations, want none", len(empty))
+	}
+}
+
+// EX-52
+func TestLocalRandomIsForClassicQueuesWithoutKey(t *testing.T) {
+	x := mustNew(t, "x-local-random")
+	refused(t, x.ValidateBinding(binding.Binding{RoutingKey: "k", Kind: binding.Exchange}), 406, "PRECONDITION_FAILED - Non empty binding 'k' key not permitted")
+	refused(t, x.ValidateBinding(binding.Binding{Kind: binding.Exchange}), 406, "PRECONDITION_FAILED - Destination not found")
+	refused(t, x.ValidateQueue("quorum"), 406, "PRECONDITION_FAILED - Queue type rabbit_quorum_queue not valid for this exchange type")
+	if err := cmp.Or(x.ValidateBinding(binding.Binding{}), x.ValidateQueue("classic")); err != nil {
+		t.Errorf("got %v, want a classic queue taken", err)
+	}
+	for _, typ := range Types() {
+		if typ == "x-local-random" {
+			continue
+		}
+		if err := mustNew(t, typ).ValidateQueue("quorum"); err != nil {
+			t.Errorf("%s: got %v, want any queue taken", typ, err)
+		}
 	}
 }
 
@@ -228,6 +255,7 @@ func TestWhatTheRoutingKeyDecides(t *testing.T) {
 	}
 	f(Spec{Type: "headers"}, false)
 	f(Spec{Type: "x-random"}, false)
+	f(Spec{Type: "x-local-random"}, false)
 	f(Spec{Type: "x-consistent-hash", Arguments: amqp.Table{{Name: "hash-header", Value: "h"}}}, false)
 	f(Spec{Type: "x-consistent-hash", Arguments: amqp.Table{{Name: "hash-property", Value: "timestamp"}}}, false)
 }

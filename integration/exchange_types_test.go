@@ -88,6 +88,40 @@ func TestOneOfTheQueuesGetsTheMessage(t *testing.T) { // EX-51, EX-53
 	}
 }
 
+// TestLocalRandomExchangePicksAClassicQueue, and nothing else may be bound to it (EX-52).
+func TestLocalRandomExchangePicksAClassicQueue(t *testing.T) {
+	t.Parallel()
+	c := connect(t, brokertest.Start(t))
+	x := c.exchange("rpc", "x-local-random", nil)
+	returned := c.NotifyReturn(make(chan amqp.Return, 1))
+	c.must(c.PublishWithContext(t.Context(), x, "", true, false, amqp.Publishing{}))
+	if r := <-returned; r.ReplyCode != amqp.NoRoute {
+		t.Errorf("got %+v returned while nothing was bound, want 312", r)
+	}
+	queues := []string{c.queue("", nil), c.queue("", nil)}
+	for _, q := range queues {
+		c.bind(x, q, "", nil)
+	}
+	for i := range 100 {
+		c.send(x, fmt.Sprint("key of no meaning ", i), amqp.Publishing{})
+	}
+	first, second := len(c.take(queues[0])), len(c.take(queues[1]))
+	if first+second != 100 || first < 20 || second < 20 {
+		t.Errorf("got %d and %d messages, want 100 in all, about half in each", first, second)
+	}
+
+	if _, err := c.QueueDeclare("quorum", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		t.Fatal(err)
+	}
+	f := func(text string, err error) {
+		t.Helper()
+		refused(t, err, amqp.PreconditionFailed, "PRECONDITION_FAILED - "+text)
+	}
+	f("Non empty binding 'k' key not permitted", c.another().QueueBind(queues[0], "k", x, false, nil))
+	f("Destination not found", c.another().ExchangeBind("amq.fanout", "", x, false, nil))
+	f("Queue type rabbit_quorum_queue not valid for this exchange type", c.another().QueueBind("quorum", "", x, false, nil))
+}
+
 func TestHashExchangesRefuseInTheWordsOfTheirPlugin(t *testing.T) { // EX-50, EX-5
 	t.Parallel()
 	c := connect(t, brokertest.Start(t))
