@@ -16,6 +16,9 @@ type Watched interface {
 	// Extend has the deliveries of a consumer count as handed out now, or the one with that
 	// tag unless it is 0. It reports whether this is the channel of that name, and has them.
 	Extend(now time.Time, vhost, channel, consumer string, tag uint64) bool
+	// Awaits tells whether something is out with a consumer of that tag, and if it is, the
+	// name of the channel and whose connection it is on.
+	Awaits(vhost, consumer string) (channel, user string, ok bool)
 }
 
 // Retimed is a queue.Consumer that wants to know when its queue has another acknowledgement
@@ -43,6 +46,17 @@ func (b *Broker) ExtendConsumer(now time.Time, vhost, channel, consumer string, 
 		what = fmt.Sprintf("delivery %d of consumer '%s'", tag, consumer)
 	}
 	return refuse(NotFound, "no acknowledgement with a timeout is awaited of %s on channel '%s' in vhost '%s'", what, channel, vhost)
+}
+
+// ChannelsAwaiting are the names of the channels on which something with an acknowledgement
+// timeout is out with a consumer of that tag, on connections of a user, or of any for "".
+func (b *Broker) ChannelsAwaiting(vhost, consumer, user string) (channels []string) {
+	for _, w := range b.timers.watched() {
+		if channel, owner, ok := w.Awaits(vhost, consumer); ok && (user == "" || owner == user) {
+			channels = append(channels, channel)
+		}
+	}
+	return channels
 }
 
 // watched are the channels in it.

@@ -198,7 +198,7 @@ func (c *Connection) closeOverdue() {
 
 // Extend implements broker.Watched.
 func (ch *Channel) Extend(now time.Time, vhost, channel, consumer string, tag uint64) bool {
-	if ch.c.vhost.Name() != vhost || fmt.Sprintf("%s (%d)", ch.c.peer.Name, ch.id) != channel {
+	if ch.c.vhost.Name() != vhost || ch.name() != channel {
 		return false
 	}
 	ch.mu.Lock()
@@ -212,6 +212,20 @@ func (ch *Channel) Extend(now time.Time, vhost, channel, consumer string, tag ui
 	})
 	return found
 }
+
+// Awaits implements broker.Watched.
+func (ch *Channel) Awaits(vhost, consumer string) (channel, user string, ok bool) {
+	if ch.c.vhost.Name() != vhost {
+		return "", "", false
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.unacked.each(func(d *delivered) { ok = ok || d.consumer != nil && d.consumer.tag == consumer })
+	return ch.name(), ch.c.client.user, ok
+}
+
+// name is what operators call the channel (C-18).
+func (ch *Channel) name() string { return fmt.Sprintf("%s (%d)", ch.c.peer.Name, ch.id) }
 
 // settleLapsed lets a client settle what was taken back from it, which changes nothing:
 // it cannot know yet. What else there is up to a multiple's tag is taken. The channel is

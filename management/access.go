@@ -14,6 +14,7 @@ type access uint8
 
 const (
 	anybody access = iota // no login
+	user                  // no tag
 	manager               // any of the four tags
 	policymaker
 	monitor
@@ -90,7 +91,7 @@ func (c *call) authorize(r *route) error {
 	if r.access == anybody {
 		return nil
 	}
-	if c.user != nil && !manager.may(c.user) {
+	if c.user != nil && r.access != user && !manager.may(c.user) {
 		return manager.lacking()
 	}
 	if r.vhost {

@@ -30,7 +30,7 @@ func work(t *testing.T, s *brokertest.Server, c *client, user, tag string, timeo
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := ch.QueueDeclare(tag, true, false, false, false, nil)
+	q, err := ch.QueueDeclare("", true, false, false, false, nil) // its own, whatever the tag
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +90,39 @@ func TestAcknowledgementTimeoutIsExtended(t *testing.T) {
 	}
 }
 
+// TestWorkerExtendsWithNothingButItsLogin: no tag, and without the name of its channel unless
+// that is in doubt (CTO-2, PERM-4).
+func TestWorkerExtendsWithNothingButItsLogin(t *testing.T) {
+	s, c := newClient(t)
+	for _, name := range []string{"worker", "other"} {
+		c.must("PUT", "/users/"+name, `{"password":"x","tags":""}`)
+		c.must("PUT", "/permissions/%2F/"+name, all)
+	}
+	f := func(user, path string, want int) {
+		t.Helper()
+		if a, text := c.as(user).do("POST", path, ""); a.StatusCode != want {
+			t.Errorf("%s of %s: got %d %s, want %d", path, user, a.StatusCode, text, want)
+		}
+	}
+	const own = "/consumers/%2F/-/w/extend"
+	f("worker", own, 404) // there is none yet
+	first := work(t, s, c, "worker:x", "w", time.Hour)
+	f("worker", first.at, 204)
+	f("worker", own, 204)
+	f("other", first.at, 404) // it cannot see it
+	f("other", own, 404)
+	f("worker", "/consumers/%2F/-/x/extend", 404)
+	f("nobody", own, 401)
+	work(t, s, c, "other:x", "w", time.Hour)
+	f("worker", own, 204) // it still has one of its own
+	work(t, s, c, "worker:x", "w", time.Hour)
+	f("worker", own, 400)
+	f("worker", first.at, 204)
+	if a, _ := c.as("worker").do("GET", "/consumers/%2F", ""); a.StatusCode != 401 {
+		t.Errorf("got %d for the list of consumers, want 401", a.StatusCode)
+	}
+}
+
 // TestWhoMayExtendAnAcknowledgementTimeout: whose connection it is, and administrators (PERM-4).
 func TestWhoMayExtendAnAcknowledgementTimeout(t *testing.T) {
 	s, c := newClient(t)
@@ -115,9 +148,9 @@ func TestWhoMayExtendAnAcknowledgementTimeout(t *testing.T) {
 	f(c.as("worker"), w.at, "", 204)
 	f(c.as("administrator"), w.at, "", 204)
 	f(c.as("management"), w.at, "", 404) // it cannot see it
-	f(c.as("monitoring"), w.at, "", 401) // it can
+	f(c.as("none"), w.at, "", 404)       // nor can this one
+	f(c.as("monitoring"), w.at, "", 401) // this one can
 	f(c.as("stranger"), w.at, "", 401)   // it may monitor, but not in this virtual host
-	f(c.as("none"), w.at, "", 401)
 	wrong := *c
 	wrong.password = "wrong"
 	f(&wrong, w.at, "", 401)

@@ -30,7 +30,7 @@ var routes = []route{
 	get("vhosts/{vhost}/channels", manager, (*call).vhostChannels).watched(),
 	get("consumers", manager, (*call).consumers),
 	get("consumers/{vhost}", manager, (*call).consumers).watched(),
-	post("consumers/{vhost}/{channel}/{tag}/extend", manager, (*call).extendConsumer), // Leveret's own
+	post("consumers/{vhost}/{channel}/{tag}/extend", user, (*call).extendConsumer), // Leveret's own
 
 	get("exchanges", manager, (*call).exchanges),
 	get("exchanges/{vhost}", manager, (*call).exchanges).watched(),

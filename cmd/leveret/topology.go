@@ -131,7 +131,7 @@ func consumersCommand() *cobra.Command {
 			return r.done("consumer %s on channel %s in vhost %s extended", args[1], args[0], vhostOf(cmd))
 		}))
 	extend.Long = "Give a consumer its whole acknowledgement timeout again, for all that is out with it.\n" +
-		"CHANNEL and TAG are as \"leveret consumers list\" shows them."
+		"CHANNEL and TAG are as \"leveret consumers list\" shows them; with - for CHANNEL it is the one that has TAG."
 	extend.Flags().Uint64("delivery", 0, "the tag of one delivery, for which alone it counts")
 	return group("consumers", "Look after consumers",
 		listVerb("consumers", "consumers", columns("vhost:queue.vhost", "queue:queue.name", "channel:channel_details.name", "tag:consumer_tag", "ack:ack_required", "prefetch:prefetch_count", "active"), true),
