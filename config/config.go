@@ -307,7 +307,7 @@ func Default() Config {
 			Heartbeat:              60 * time.Second,
 			HandshakeTimeout:       10 * time.Second,
 			MaxMessageSize:         16 * MiB,
-			MaxConsumersPerChannel: 1000,
+			MaxConsumersPerChannel: 2500,
 			MaxTransactionSize:     32 * MiB,
 			WriteTimeout:           30 * time.Second,
 			OutboundHighWater:      1 * MiB,

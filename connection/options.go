@@ -18,7 +18,7 @@ type Options struct {
 	Heartbeat        uint16        // seconds suggested to the client; 0 suggests none
 	HandshakeTimeout time.Duration // from New to connection.open-ok, 10 s (W-31)
 	MaxMessageBytes  int           // longest body, 16 MiB (W-23)
-	MaxConsumers     int           // consumers of a channel, 1000
+	MaxConsumers     int           // consumers of a channel, 2500
 	// MaxTransactionBytes is how much a transaction may hold, 32 MiB; more is a hard 506.
 	MaxTransactionBytes int
 	// CloseOverdue has a channel closed when something is out on it for too long, as RabbitMQ
@@ -52,7 +52,7 @@ func (o *Options) complete() {
 	o.FrameMax = cmp.Or(o.FrameMax, 131072)
 	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 10*time.Second)
 	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, 16<<20)
-	o.MaxConsumers = cmp.Or(o.MaxConsumers, 1000)
+	o.MaxConsumers = cmp.Or(o.MaxConsumers, 2500)
 	o.MaxTransactionBytes = cmp.Or(o.MaxTransactionBytes, 32<<20)
 	if o.Replies == nil {
 		o.Replies = new(ReplyConsumers)

@@ -71,10 +71,10 @@ func topologies() []row {
 			t.consumers(100)
 			t.churnConsumers(100000)
 		}},
-		{id: "C24s", input: "1,001 consumers on a channel; consume and cancel 2,000 times", want: "conn 530; no growth", run: func(t *trial) {
+		{id: "C24s", input: "2,501 consumers on a channel; consume and cancel 2,000 times", want: "conn 530; no growth", run: func(t *trial) {
 			p := t.client()
 			q := p.declare(nil)
-			p.consume(1, q, 1000)
+			p.consume(1, q, 2500)
 			p.send(1, &amqp.BasicConsume{Queue: q})
 			p.ends("conn 530")
 			t.churnConsumers(2000)

@@ -2,8 +2,7 @@
 # broker. They look at the broker with rabbitmqctl: with that at $RABBITMQCTL on the node
 # $RABBITMQ_NODENAME, or else with java/rabbitmqctl, which does it over the management API.
 # Those that restart the broker are left out, because some leave things behind for the others.
-exceptions="consumerRecoveryWithManyConsumers\(.*	1024 consumers of a channel; the default here is 1000
-(semiDurableBindingRemoval|blockedListenerRecovery)\(.*	stops a second node, or sets the limit of memory
+exceptions="(semiDurableBindingRemoval|blockedListenerRecovery)\(.*	stops a second node, or sets the limit of memory
 rejectLargeFramesDuringConnectionNegotiation\(.*	RabbitMQ before 4.1: 4096 octets before the tuning; since then 8192, as here"
 restarting='restartingExpiry connectionRecoveryWithServerRestart clientNamedTransientAutoDeleteQueueAndBindingRecovery
 serverNamedTransientAutoDeleteQueueAndBindingRecovery'
