@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/connection"
@@ -63,12 +64,23 @@ type writer struct {
 	limit   time.Time // the socket's write deadline
 	written bool      // something other than heartbeats since the timer was set
 
+	timer *time.Timer // sets due and wakes the writer
+	due   atomic.Bool
+
 	// Of the writer's goroutine.
 	every  time.Duration
-	timer  *time.Timer
 	first  bool // the next heartbeat is the first, which goes out in any case
 	asleep bool // the timer is not set, because there are no heartbeats and nothing to give back
 	last   bool // what is taken now is the last
+}
+
+// init makes w the writer of c.
+func (w *writer) init(c *conn) {
+	w.c = c
+	w.timer = time.AfterFunc(idleTime, func() {
+		w.due.Store(true)
+		poke(c.wake)
+	})
 }
 
 // extend moves the socket's write deadline: a client that does not read in time is given up
@@ -124,28 +136,34 @@ func (w *writer) writeTLS() error {
 }
 
 // wait returns when there may be something to take, or false when there will not be any
-// more.
+// more. It waits for one thing only, because to wait for one of several, a timer among them,
+// takes several times as long. So whoever wants something of the writer notes what it is and
+// then wakes it.
 func (w *writer) wait() bool {
 	if w.last {
 		return false
 	}
 	c := w.c
-	select {
-	case <-c.wake:
-		c.gather()
-		if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
-			w.every, w.first = every, true
-			w.timer.Reset(every)
-		} else if w.asleep {
-			w.asleep = false
-			w.timer.Reset(idleTime)
-		}
-	case <-w.timer.C:
-		w.beat()
-	case <-c.finish:
-		w.last = true
-	case <-c.quit.Done():
+	<-c.wake
+	switch {
+	case c.quit.Err() != nil:
 		return false
+	case c.finish.Load():
+		w.last = true
+		return true
+	}
+	due := w.due.Swap(false)
+	if due {
+		w.beat()
+	} else {
+		c.gather()
+	}
+	if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
+		w.every, w.first = every, true
+		w.timer.Reset(every)
+	} else if w.asleep && (!due || c.out.Waiting() > 0) {
+		w.asleep = false
+		w.timer.Reset(idleTime)
 	}
 	return true
 }
