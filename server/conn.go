@@ -41,6 +41,7 @@ type conn struct {
 	quit   context.Context // ends when the socket is of no use any more
 	end    func()
 	finish atomic.Bool // what there is to write is the last; the writer was woken for it
+	quick  quick       // nc, for the reader, and for whoever has the writer's turn
 	writer writer
 	crowd  crowd
 
@@ -70,6 +71,7 @@ func (c *conn) init(now time.Time) {
 	name := nameOf(c.socket)
 	c.log = s.log.With().Str("conn", name).Logger()
 	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
+	c.quick.init(c.nc)
 	c.writer.init(c)
 	c.writeAtOnce()
 	o := s.opts.Connection
@@ -232,7 +234,7 @@ func (c *conn) read() (err error) {
 			}
 			continue
 		}
-		n, err := c.nc.Read(c.buf[c.have:])
+		n, err := c.quick.read(c.buf[c.have:])
 		if n > 0 {
 			quiet = false
 			c.have += n

@@ -47,6 +47,8 @@ func (w *writer) next() (n int, err error) {
 const (
 	// heartbeatBytes is the length of a heartbeat frame.
 	heartbeatBytes = 8
+	// quickBytes is how much is written quickly.
+	quickBytes = 16 << 10
 	// idleTime is after how long without anything to write buffers are given back, when
 	// there are no heartbeats to do it with.
 	idleTime = 10 * time.Second
@@ -113,7 +115,13 @@ func (w *writer) write(n int) error {
 		return err
 	}
 	if len(w.slices) == 1 {
-		_, err := w.c.nc.Write(w.slices[0])
+		b := w.slices[0]
+		if n <= quickBytes {
+			if b = b[w.c.quick.write(b):]; len(b) == 0 {
+				return nil
+			}
+		}
+		_, err := w.c.nc.Write(b)
 		return err
 	}
 	w.vector = w.slices
