@@ -1,22 +1,15 @@
 package server
 
 import (
-	"net"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 )
 
 // writeAtOnce has a little be written by the goroutine that appended it, where the socket is one
 // that can be written to without waiting. To wake the writer for a single message costs more than
 // to write it: a thread has to be woken, and another falls asleep.
 func (c *conn) writeAtOnce() {
-	t, ok := c.nc.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	raw, err := t.SyscallConn()
-	if err != nil {
+	if c.quick.raw == nil {
 		return
 	}
 	c.out.WriteAtOnce(func() {
@@ -26,7 +19,7 @@ func (c *conn) writeAtOnce() {
 			return
 		}
 		defer c.writer.turn.Unlock()
-		if !c.writer.little(raw) {
+		if !c.writer.little() {
 			c.out.Wake(false)
 		}
 	})
@@ -35,7 +28,7 @@ func (c *conn) writeAtOnce() {
 // little writes what waits if it is little and the socket takes it without waiting. It reports
 // false when there is something left for the writer, who finds out what is wrong with the socket,
 // too.
-func (w *writer) little(raw syscall.RawConn) bool {
+func (w *writer) little() bool {
 	if len(w.rest) > 0 {
 		return false
 	}
@@ -49,7 +42,7 @@ func (w *writer) little(raw syscall.RawConn) bool {
 	if w.extend() != nil {
 		return false
 	}
-	written := writeNow(raw, w.rest)
+	written := w.c.quick.write(w.rest)
 	w.written = w.written || n > heartbeatBytes
 	if w.rest = w.rest[written:]; len(w.rest) > 0 {
 		return false

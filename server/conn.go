@@ -37,10 +37,11 @@ type conn struct {
 	log    zerolog.Logger
 
 	ready  chan struct{}   // the core may be fed again
-	wake   chan struct{}   // there is something to write
+	wake   chan struct{}   // the writer has something to look at
 	quit   context.Context // ends when the socket is of no use any more
 	end    func()
-	finish chan struct{} // closed when what there is to write is the last
+	finish atomic.Bool // what there is to write is the last; the writer was woken for it
+	quick  quick       // nc, for the reader, and for whoever has the writer's turn
 	writer writer
 	crowd  crowd
 
@@ -64,13 +65,14 @@ type conn struct {
 // init makes the conversation of a connection that was accepted at now.
 func (c *conn) init(now time.Time) {
 	s := c.s
-	c.ready, c.wake, c.finish = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	c.ready, c.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.quit, c.end = context.WithCancel(context.Background())
 	remote, local := c.socket.RemoteAddr(), c.socket.LocalAddr()
 	name := nameOf(c.socket)
 	c.log = s.log.With().Str("conn", name).Logger()
 	c.out = connection.NewOutbound(s.opts.HighWater, func() { poke(c.wake) })
-	c.writer = writer{c: c, timer: time.NewTimer(idleTime)}
+	c.quick.init(c.nc)
+	c.writer.init(c)
 	c.writeAtOnce()
 	o := s.opts.Connection
 	o.Ready = c.resume
@@ -111,7 +113,8 @@ func (c *conn) run() {
 	err := c.read()
 	if errors.Is(err, connection.ErrEnded) {
 		// What was said last has to reach the client.
-		close(c.finish)
+		c.finish.Store(true)
+		poke(c.wake)
 		writer.Wait()
 		c.over(nil)
 		linger(c.nc, c.socket)
@@ -175,6 +178,7 @@ func (c *conn) fail(err error) {
 func (c *conn) cut() {
 	c.cutOnce.Do(func() {
 		c.end()
+		poke(c.wake)
 		c.socket.Close()
 	})
 }
@@ -230,7 +234,7 @@ func (c *conn) read() (err error) {
 			}
 			continue
 		}
-		n, err := c.nc.Read(c.buf[c.have:])
+		n, err := c.quick.read(c.buf[c.have:])
 		if n > 0 {
 			quiet = false
 			c.have += n

@@ -9,6 +9,9 @@
 // and holds the turn of its writer for that. The turn is waited for by the writer only, and no
 // other lock is held when it is taken.
 //
+// Little is read and written by calls that Go's scheduler is not told of; the type quick says why,
+// and when not.
+//
 // A connection's reader is the only goroutine that calls it, with the exception of
 // Drained, which is the writer's. Whoever else wants something of a connection leaves it
 // where the reader finds it and makes the reader's deadline pass.

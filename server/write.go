@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/connection"
@@ -46,6 +47,8 @@ func (w *writer) next() (n int, err error) {
 const (
 	// heartbeatBytes is the length of a heartbeat frame.
 	heartbeatBytes = 8
+	// quickBytes is how much is written quickly.
+	quickBytes = 16 << 10
 	// idleTime is after how long without anything to write buffers are given back, when
 	// there are no heartbeats to do it with.
 	idleTime = 10 * time.Second
@@ -63,12 +66,23 @@ type writer struct {
 	limit   time.Time // the socket's write deadline
 	written bool      // something other than heartbeats since the timer was set
 
+	timer *time.Timer // sets due and wakes the writer
+	due   atomic.Bool
+
 	// Of the writer's goroutine.
 	every  time.Duration
-	timer  *time.Timer
 	first  bool // the next heartbeat is the first, which goes out in any case
 	asleep bool // the timer is not set, because there are no heartbeats and nothing to give back
 	last   bool // what is taken now is the last
+}
+
+// init makes w the writer of c.
+func (w *writer) init(c *conn) {
+	w.c = c
+	w.timer = time.AfterFunc(idleTime, func() {
+		w.due.Store(true)
+		poke(c.wake)
+	})
 }
 
 // extend moves the socket's write deadline: a client that does not read in time is given up
@@ -101,7 +115,13 @@ func (w *writer) write(n int) error {
 		return err
 	}
 	if len(w.slices) == 1 {
-		_, err := w.c.nc.Write(w.slices[0])
+		b := w.slices[0]
+		if n <= quickBytes {
+			if b = b[w.c.quick.write(b):]; len(b) == 0 {
+				return nil
+			}
+		}
+		_, err := w.c.nc.Write(b)
 		return err
 	}
 	w.vector = w.slices
@@ -124,28 +144,34 @@ func (w *writer) writeTLS() error {
 }
 
 // wait returns when there may be something to take, or false when there will not be any
-// more.
+// more. It waits for one thing only, because to wait for one of several, a timer among them,
+// takes several times as long. So whoever wants something of the writer notes what it is and
+// then wakes it.
 func (w *writer) wait() bool {
 	if w.last {
 		return false
 	}
 	c := w.c
-	select {
-	case <-c.wake:
-		c.gather()
-		if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
-			w.every, w.first = every, true
-			w.timer.Reset(every)
-		} else if w.asleep {
-			w.asleep = false
-			w.timer.Reset(idleTime)
-		}
-	case <-w.timer.C:
-		w.beat()
-	case <-c.finish:
-		w.last = true
-	case <-c.quit.Done():
+	<-c.wake
+	switch {
+	case c.quit.Err() != nil:
 		return false
+	case c.finish.Load():
+		w.last = true
+		return true
+	}
+	due := w.due.Swap(false)
+	if due {
+		w.beat()
+	} else {
+		c.gather()
+	}
+	if every := time.Duration(c.heartbeat.Load()) / 2; every != w.every {
+		w.every, w.first = every, true
+		w.timer.Reset(every)
+	} else if w.asleep && (!due || c.out.Waiting() > 0) {
+		w.asleep = false
+		w.timer.Reset(idleTime)
 	}
 	return true
 }
