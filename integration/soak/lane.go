@@ -51,7 +51,7 @@ func lanes() []lane {
 			dress: func(w *worker, m *amqp.Publishing) { m.Expiration = fmt.Sprint(w.random.IntN(3000)) }},
 		{name: "delayed", exchange: "soak.delay", key: "delayed", rate: 100, least: 10, most: 4 << 10, ends: []string{"delayed"}, slow: 5 * time.Second,
 			dress: func(w *worker, m *amqp.Publishing) { m.Headers["x-delay"] = int32(w.random.IntN(5000)) }},
-		{name: "large", key: "soak.large", rate: 2, least: 32 << 10, most: largestBody, ends: []string{"large"}},
+		{name: "large", key: "soak.large", rate: 10, least: 32 << 10, most: largestBody, ends: []string{"large"}},
 		{name: "backlog", key: "soak.backlog", rate: 100, least: 100, most: 8 << 10, ends: []string{"backlog"}, slow: 20 * time.Second},
 		{name: "single", key: "soak.single", rate: 100, least: 10, most: 4 << 10, ends: []string{"single"}},
 		// What does not fit into a short queue becomes a letter, too.

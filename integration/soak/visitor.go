@@ -150,7 +150,7 @@ func buildOne(w *worker, ch *amqp.Channel) error {
 		if arguments == nil {
 			arguments = amqp.Table{}
 		}
-		arguments["x-expires"] = int32(1000)
+		arguments["x-expires"] = int32(5000)
 	}
 	if _, err := ch.QueueDeclare(name, true, false, false, false, arguments); err != nil {
 		return err
