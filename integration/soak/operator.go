@@ -97,7 +97,8 @@ func furnish(w *worker, name string) error {
 	if err != nil {
 		return err
 	}
-	time.AfterFunc(10*time.Second, p.vanish) // if the broker has not closed it
+	// If the broker has not closed it by then; it takes its time on a busy machine.
+	defer func() { time.AfterFunc(10*time.Second, p.vanish) }()
 	ch, err := p.Channel()
 	if err != nil {
 		return err
