@@ -230,6 +230,7 @@ func (v *VHost) remove(r *removal) *Commit {
 		v.former.count(n.q)
 		v.disown(n)
 		v.b.timers.forget(n.q)
+		v.b.memory.forget(n.q)
 		v.b.Counters.QueuesDeleted.Add(1)
 	}
 	v.generation.Add(1)

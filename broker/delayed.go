@@ -230,6 +230,7 @@ func (b *Broker) deleteDoomed(now time.Time, out *queue.Effects) bool {
 			panic("broker: queue refused to be deleted: " + err.Error())
 		}
 		b.timers.forget(d.q)
+		b.memory.forget(d.q)
 		if d.drops {
 			b.messages.Drop(d.q.ID())
 		}

@@ -92,8 +92,19 @@ func (m *memory) note(large []*queue.Queue) {
 		m.large = make(map[*queue.Queue]struct{})
 	}
 	for _, q := range large {
-		m.large[q] = struct{}{}
+		// One that was deleted in this batch has been forgotten, and stays so.
+		if !q.Deleted() {
+			m.large[q] = struct{}{}
+		}
 	}
+}
+
+// forget drops a queue that was deleted. Without that it would stay as long as there is no lack
+// of memory, with all it has.
+func (m *memory) forget(q *queue.Queue) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.large, q)
 }
 
 // pageOut frees memory, from the largest queue down, until an eighth of the budget is

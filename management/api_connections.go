@@ -155,7 +155,7 @@ func (c *call) describeConnection(s session) object {
 	if name, ok := s.ClientProperties.Get("connection_name"); ok {
 		o["user_provided_name"] = definitions.Value(name)
 	}
-	return c.count(o, s.Session, []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
+	return c.count(o, keyOf(s, 0), []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
 }
 
 func (c *call) channels() error      { return c.listChannels(c.sessions(every)) }
@@ -220,15 +220,20 @@ func (c *call) describeChannel(s session, ch broker.ChannelInfo) object {
 		counter{"get", t.GotAck}, counter{"get_no_ack", t.Got}, counter{"get_empty", t.GotEmpty},
 		counter{"deliver_get", t.DeliveredAck + t.Delivered + t.GotAck + t.Got},
 		counter{"redeliver", t.Redelivered}, counter{"ack", t.Acknowledged})
-	o["message_stats"] = c.count(object{}, channelKey{s.Session, ch.Number}, counters)
+	o["message_stats"] = c.count(object{}, keyOf(s, ch.Number), counters)
 	return o
 }
 
-// channelKey is what a channel's counters are remembered by. A number that is used again
-// begins at nothing, and so may a rate be once.
-type channelKey struct {
-	of     broker.Session
-	number uint16
+// sessionKey is what a connection's counters, or with a number those of one of its channels, are
+// known by. A name is that of another connection some time after this one has ended.
+type sessionKey struct {
+	name     string
+	openedAt int64 // Unix nanoseconds
+	channel  uint16
+}
+
+func keyOf(s session, channel uint16) sessionKey {
+	return sessionKey{s.Name, s.OpenedAt.UnixNano(), channel}
 }
 
 func connectionDetails(d broker.SessionInfo) object {

@@ -1,6 +1,8 @@
 package management
 
 import (
+	"weak"
+
 	"github.com/leveretmq/leveret/broker"
 	"github.com/leveretmq/leveret/definitions"
 	"github.com/leveretmq/leveret/exchange"
@@ -76,7 +78,7 @@ func (c *call) describeExchange(v *broker.VHost, x *exchange.Exchange) object {
 		o["messages_delayed"], _ = q.Counts() // EX-55
 	}
 	if c.r.URL.Query().Get("disable_stats") != "true" {
-		o["message_stats"] = c.count(object{}, x, []counter{{"publish_in", x.PublishedIn.Load()}, {"publish_out", x.PublishedOut.Load()}})
+		o["message_stats"] = c.count(object{}, exchangeKey(x), []counter{{"publish_in", x.PublishedIn.Load()}, {"publish_out", x.PublishedOut.Load()}})
 	}
 	return o
 }
@@ -114,3 +116,6 @@ func (c *call) deleteExchange() error {
 	}
 	return c.gone()
 }
+
+// exchangeKey is what an exchange's counters are known by.
+func exchangeKey(x *exchange.Exchange) weak.Pointer[exchange.Exchange] { return weak.Make(x) }

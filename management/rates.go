@@ -10,8 +10,11 @@ import (
 const (
 	// sampleEvery is how old a sample is at least before another one takes its place.
 	sampleEvery = 5 * time.Second
-	// sampleKept is how long a sample is kept of something that nobody asks for.
-	sampleKept = 30 * time.Minute
+	// sampleKept is how long a sample is kept of something that nobody asks for. What is gone is
+	// not asked for either, and where much comes and goes that is most of what is kept.
+	sampleKept = 5 * time.Minute
+	// cleanEvery is how often it is looked for what is kept too long.
+	cleanEvery = time.Minute
 	// soonest is what a rate is taken over at least: what is counted within less says little.
 	soonest = time.Second
 )
@@ -37,7 +40,8 @@ type sample struct {
 }
 
 // since takes a sample of the counters of key, which are always as many, and returns how
-// much each grew in a second. All are zero the first time.
+// much each grew in a second. All are zero the first time. The key outlives what it stands for,
+// and must not keep it alive: a connection has buffers, and an exchange leads to queues.
 func (r *rates) since(now time.Time, key any, counts []float64) []float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,7 +74,7 @@ func (r *rates) since(now time.Time, key any, counts []float64) []float64 {
 
 // clean forgets what nobody has asked for in a while.
 func (r *rates) clean(now time.Time) {
-	if now.Sub(r.cleaned) < sampleKept {
+	if now.Sub(r.cleaned) < cleanEvery {
 		return
 	}
 	r.cleaned = now

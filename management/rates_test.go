@@ -2,9 +2,13 @@ package management
 
 import (
 	"encoding/json"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/leveretmq/leveret/broker"
+	"github.com/leveretmq/leveret/exchange"
 )
 
 func TestRatesAreThoseSinceASampleThatIsOldEnough(t *testing.T) {
@@ -33,6 +37,42 @@ func TestRatesAreThoseSinceASampleThatIsOldEnough(t *testing.T) {
 	if len(r.of) != 1 {
 		t.Errorf("got %d samples kept, want only that of what was asked for lately", len(r.of))
 	}
+}
+
+// What is counted is known by keys that do not keep it alive: what is gone stays in the samples for
+// minutes, and a connection would with all its buffers.
+func TestRatesKeepNothingAlive(t *testing.T) {
+	c := &call{api: new(api)}
+	freed := make(chan struct{}, 2)
+	func() {
+		x, of := new(exchange.Exchange), new(gone)
+		runtime.AddCleanup(x, func(int) { freed <- struct{}{} }, 0)
+		runtime.AddCleanup(of, func(int) { freed <- struct{}{} }, 0)
+		s := session{Session: of, SessionInfo: broker.SessionInfo{Name: "a -> b"}}
+		for range 2 {
+			c.count(object{}, exchangeKey(x), []counter{{"publish_in", 1}})
+			c.count(object{}, keyOf(s, 0), []counter{{"recv_oct", 1}})
+			c.count(object{}, keyOf(s, 1), []counter{{"publish", 1}})
+		}
+	}()
+	if len(c.rates.of) != 3 {
+		t.Errorf("got the samples %v, want 3", c.rates.of)
+	}
+	runtime.GC()
+	for range 2 {
+		select {
+		case <-freed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("something is kept alive")
+		}
+	}
+	runtime.KeepAlive(c)
+}
+
+// gone is a connection that has buffers.
+type gone struct {
+	broker.Session
+	_ [1024]byte
 }
 
 func TestRatesAreWrittenWithAPoint(t *testing.T) {

@@ -290,6 +290,11 @@ func (c *committer) touch(q queue.Collector) {
 	}
 	c.seen[q] = struct{}{}
 	c.touched = append(c.touched, q)
+	// A queue that was deleted may still be on the list of those with acknowledgements when its
+	// drop has passed, which is when it is forgotten; it has no marks to ask for.
+	if d, ok := q.(interface{ Deleted() bool }); ok && d.Deleted() {
+		return
+	}
 	c.known[q.ID()] = q
 }
 

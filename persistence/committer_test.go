@@ -369,3 +369,35 @@ func TestMemoryStoreConfirmsAndKeepsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A queue is not kept for what it asked for before it was deleted, which comes after its drop:
+// acknowledgements wait for up to 100 ms, and a drop does not.
+func TestDroppedQueueIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := withBackend(&slowBackend{})
+		s.Start()
+		stays, goes := newFake(s, 1), newFake(s, 2)
+		stays.put(msg(t, "a"))
+		goes.put(msg(t, "b"))
+		goes.settle(queue.State{})
+		synctest.Wait()
+		stays.settle(queue.State{})
+		goes.settle(queue.State{})
+		goes.mu.Lock()
+		goes.deleted = true
+		goes.mu.Unlock()
+		s.Drop(2)
+		synctest.Wait()
+		if _, ok := s.c.known[2]; ok {
+			t.Error("the queue is known after its drop")
+		}
+		time.Sleep(2 * ackInterval) // of the test's own time
+		synctest.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := s.c.known[2]; ok || len(s.c.known) != 1 {
+			t.Errorf("got the queues %v known, want 1", s.c.known)
+		}
+	})
+}

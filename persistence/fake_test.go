@@ -24,6 +24,7 @@ type fakeQueue struct {
 	store *Store
 
 	mu       sync.Mutex
+	deleted  bool
 	enlisted bool
 	next     uint64
 	unstored []queue.StoredPut
@@ -92,6 +93,12 @@ func (q *fakeQueue) CollectSettled(b *queue.Batch, _ []queue.Position) {
 	defer q.mu.Unlock()
 	b.States = append(b.States, q.states...)
 	q.states = nil
+}
+
+func (q *fakeQueue) Deleted() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.deleted
 }
 
 func (q *fakeQueue) Stored(group uint64, _ *message.Wakes) {

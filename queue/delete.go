@@ -136,6 +136,13 @@ func (q *Queue) Delete(_ time.Time, o DeleteOptions, out *Effects) (ready int, e
 	return ready, nil
 }
 
+// Deleted tells whether the queue was deleted. Once it was, it stays so.
+func (q *Queue) Deleted() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.deleted
+}
+
 // forget lets go of every message. What publishers wait for is released, save for what
 // is under way with a commit: that is released by the commit.
 func (q *Queue) forget(out *Effects) {

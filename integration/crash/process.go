@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,8 @@ type process struct {
 	addr   string
 	wrap   []string // a command that runs the broker in its own place, and its arguments
 	env    []string // beside what the test has
+
+	metrics, management string // addresses of theirs, "" for none
 
 	began time.Time // the life
 	cmd   *exec.Cmd
@@ -57,7 +60,7 @@ func (p *process) launch() error {
 		return err
 	}
 	defer log.Close() // the process has its own copy
-	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", "off", "--management-listen", "off")
+	args := append(slices.Clone(p.wrap), p.binary, "--data-dir", p.data, "--listen", p.addr, "--metrics-listen", cmp.Or(p.metrics, "off"), "--management-listen", cmp.Or(p.management, "off"))
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
