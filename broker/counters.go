@@ -20,7 +20,7 @@ type Counters struct {
 
 	// Counted by the server.
 	Newcomers             atomic.Int64  // connections open now that have not logged in
-	NewcomersRefused      atomic.Uint64 // closed at once because too many had not logged in
+	NewcomersRefused      atomic.Uint64 // closed because too many had not logged in
 	NeighboursRefused     atomic.Uint64 // because too many from the same address had not
 	HandshakesFailed      atomic.Uint64 // of TLS
 	ConnectionsTurnedAway atomic.Uint64 // closed at once because memory was exhausted

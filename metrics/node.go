@@ -73,7 +73,7 @@ func (n *nodeCollector) security(s sink) {
 	c := &n.o.Broker.Counters
 	s.gauge("leveret_connections_unauthenticated", "Connections currently open that have not logged in", float64(c.Newcomers.Load()))
 	refused := s.with("reason")
-	const help = "Connections closed at once because too many had not logged in, of all or of their address, or memory was exhausted"
+	const help = "Connections closed because too many had not logged in, of all or of their address, or memory was exhausted"
 	refused.counter("leveret_connections_refused_total", help, c.NewcomersRefused.Load(), "unauthenticated")
 	refused.counter("leveret_connections_refused_total", help, c.NeighboursRefused.Load(), "unauthenticated_of_address")
 	refused.counter("leveret_connections_refused_total", help, c.ConnectionsTurnedAway.Load(), "memory")
