@@ -34,6 +34,7 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	if err := permit.check(auth.Configure, binding.Queue, spec.Name); err != nil {
 		return nil, nil, err
 	}
+	limits := v.b.userLimits(spec.By)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.down(); err != nil {
@@ -45,7 +46,7 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	if t := v.Settings().DefaultQueueType; canBe(t, spec) {
 		spec = typed(spec, t)
 	}
-	options, err := v.checkNewQueue(spec, permit)
+	options, err := v.checkNewQueue(spec, limits, permit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,14 +100,20 @@ func checkServerNamed(spec queue.Spec) error {
 	return nil
 }
 
-// checkNewQueue is what only a queue that is not there yet has to pass. v.mu is held.
-func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
+// checkNewQueue is what only a queue that is not there yet has to pass. limits are those of the
+// user who makes it. v.mu is held.
+func (v *VHost) checkNewQueue(spec queue.Spec, limits auth.Limits, permit Permit) (queue.Options, error) {
 	if err := v.b.spare("declare queue", spec.Name); err != nil {
 		return queue.Options{}, err
 	}
 	if limit, reached := v.Settings().Limits.Reached(auth.MaxQueues, v.queueCount); reached {
 		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
 			spec.Name, v.name, limit)
+	}
+	if limit, reached := limits.Reached(auth.MaxQueues, v.made[spec.By].queues); reached {
+		v.b.Counters.UserLimitsReached.Add(1)
+		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit of user '%s' in vhost '%s' (%d) is reached",
+			spec.Name, spec.By, v.name, limit)
 	}
 	if err := v.b.checkQueues(spec.Name); err != nil {
 		return queue.Options{}, err
@@ -151,6 +158,7 @@ func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *q
 	}
 	v.queues.put(spec.Name, n)
 	v.queueCount++
+	v.credit(spec.By, made{queues: 1})
 	v.b.queueCount.Add(1)
 	v.generation.Add(1) // the default exchange routes to it
 	v.b.Counters.QueuesCreated.Add(1)

@@ -178,7 +178,7 @@ func (c *call) declareQueue() error {
 	if err != nil {
 		return err
 	}
-	spec := queue.Spec{Name: c.args[1]}
+	spec := queue.Spec{Name: c.args[1], By: c.by()}
 	f, err := c.fields()
 	if err != nil {
 		return err

@@ -40,13 +40,13 @@ func inNumbers() []row {
 				s.churnFor(2*time.Minute, 1000)
 			})
 		}},
-		{id: "D10", input: "50,000 idle connections of 50 hosts, as far as there are descriptors, twice", want: "at most 20 KiB each; " + same, kind: heavy, run: func(t *trial) {
+		{id: "D10", input: "50,000 idle connections of 50 hosts, as far as there are descriptors, twice", want: "at most 24 KiB each; " + same, kind: heavy, run: func(t *trial) {
 			n := min(50000, seats())
 			t.twice(func(s *scale, warm bool) {
 				if n < 50000 {
 					s.note("the limit of %d descriptors has the broker let in %d", descriptors(), n)
 				}
-				s.idle(n)
+				s.idle(n, 24)
 			})
 		}},
 		{id: "D14", input: "exclusive reply queues, 1,000 a second for 20 s, twice", want: "declared within 5 ms (p99); " + same, kind: heavy, run: func(t *trial) {
