@@ -16,7 +16,7 @@ func TestUserMakesNoMoreThanItMay(t *testing.T) {
 	s := brokertest.Start(t, brokertest.InMemory())
 	m := &matrix{t: t, url: s.ManagementURL() + "/api"}
 	m.admin("PUT /users/u", `{"password":"u","tags":"management"}`)
-	m.permit(grants{".*", ".*", ".*"})
+	m.permit(grants{Configure: ".*", Write: ".*", Read: ".*"})
 	m.admin("PUT /user-limits/u/max-queues", `{"value":2}`)
 	m.admin("PUT /user-limits/u/max-bindings", `{"value":2}`)
 	conn, err := amqp.Dial(strings.Replace(s.URL(), "guest:guest", "u:u", 1))
