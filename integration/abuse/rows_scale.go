@@ -131,7 +131,7 @@ func (t *trial) twice(round func(s *scale, warm bool), settings ...string) {
 // which is when the collector runs by itself.
 func (t *trial) calm(tg target) (least gauges) {
 	began := time.Now()
-	for last := began; time.Since(last) < 20*time.Second && time.Since(began) < 130*time.Second; time.Sleep(200 * time.Millisecond) {
+	for last := began; time.Since(last) < 25*time.Second && time.Since(began) < 130*time.Second; time.Sleep(200 * time.Millisecond) {
 		now, err := tg.read()
 		t.must(err)
 		if !least.known || now.memory < least.memory*0.99 || now.descriptors < least.descriptors || now.goroutines < least.goroutines {
