@@ -155,7 +155,7 @@ func (c *call) describeConnection(s session) object {
 	if name, ok := s.ClientProperties.Get("connection_name"); ok {
 		o["user_provided_name"] = definitions.Value(name)
 	}
-	return c.count(o, s.Session, []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
+	return c.count(o, ofData, connectionKey{s.Name, s.OpenedAt}, []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
 }
 
 func (c *call) channels() error      { return c.listChannels(c.sessions(every)) }
@@ -220,15 +220,22 @@ func (c *call) describeChannel(s session, ch broker.ChannelInfo) object {
 		counter{"get", t.GotAck}, counter{"get_no_ack", t.Got}, counter{"get_empty", t.GotEmpty},
 		counter{"deliver_get", t.DeliveredAck + t.Delivered + t.GotAck + t.Got},
 		counter{"redeliver", t.Redelivered}, counter{"ack", t.Acknowledged})
-	o["message_stats"] = c.count(object{}, channelKey{s.Session, ch.Number}, counters)
+	o["message_stats"] = c.count(object{}, ofMessages, channelKey{connectionKey{s.Name, s.OpenedAt}, ch.Number}, counters)
 	return o
 }
 
 // channelKey is what a channel's counters are remembered by. A number that is used again
 // begins at nothing, and so may a rate be once.
 type channelKey struct {
-	of     broker.Session
+	of     connectionKey
 	number uint16
+}
+
+// connectionKey is what the counters of a connection are remembered by. Remembered longer than
+// there is a connection, it must not be the connection.
+type connectionKey struct {
+	name string
+	at   time.Time
 }
 
 func connectionDetails(d broker.SessionInfo) object {

@@ -15,7 +15,7 @@ import (
 const (
 	// releaseLeast is how many bytes there have to be more than before, that memory is given
 	// back at all: a collection of its own has to be worth it.
-	releaseLeast = 32 << 20
+	releaseLeast = 16 << 20
 	// releaseQuiet is for how long so little has to be allocated that the runtime is not
 	// about to collect by itself: an eighth of what is held.
 	releaseQuiet = 10 * time.Second

@@ -40,9 +40,9 @@ func TestMemoryIsGivenBackWhenACrowdHasGone(t *testing.T) {
 	pass(2, 1*mib, 0)
 	pass(10, 1*mib, 1)
 	pass(600, 1*mib, 1) // there is no more to have
-	h.garbage = 31 * mib
+	h.garbage = 15 * mib
 	pass(60, 1000, 1) // not worth it
-	h.live, h.garbage = 400*mib, 20*mib
+	h.live, h.garbage = 400*mib, 10*mib
 	pass(60, 1000, 2)
 	pass(600, 1000, 2) // what is in use is not asked for again and again
 	h.garbage = 90 * mib
