@@ -256,38 +256,62 @@ func (b *Broker) deleteUnused(now time.Time, q *queue.Queue, out *queue.Effects)
 // Release deletes the exclusive queues of a connection that has ended.
 func (v *VHost) Release(now time.Time, owner Owner, out *queue.Effects) *Commit {
 	v.mu.Lock()
-	defer v.mu.Unlock()
+	all := v.exclusive[owner]
+	delete(v.exclusive, owner) // so that none has to be looked for in it
+	v.mu.Unlock()
 	var c *Commit
-	for owned := range slices.Chunk(slices.Clone(v.exclusive[owner]), releasedAtOnce) {
-		var r removal
-		for _, n := range owned {
-			if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
-				panic("broker: queue refused to be deleted: " + err.Error())
-			}
-			v.forgetQueue(&r, n)
-		}
-		if next := v.remove(&r); next != nil {
+	for owned := range slices.Chunk(all, releasedAtOnce) {
+		if next := v.release(now, owned, out); next != nil {
 			c = next // commits end in order
 		}
 	}
 	return c
 }
 
+// release deletes queues whose owner has gone. Somebody else may have deleted one meanwhile.
+func (v *VHost) release(now time.Time, owned []*queueNode, out *queue.Effects) *Commit {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var r removal
+	for _, n := range owned {
+		if v.queues.find(n.q.Name()) != n {
+			continue
+		}
+		if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
+			panic("broker: queue refused to be deleted: " + err.Error())
+		}
+		v.forgetQueue(&r, n)
+	}
+	if len(r.queues) == 0 {
+		return nil
+	}
+	return v.remove(&r)
+}
+
 // releasedAtOnce is how many queues of a connection are deleted at once. There may be a
-// hundred thousand with many bindings each, and to write down what goes with all of them would
-// take memory when it is to be given back.
+// hundred thousand with many bindings each: to write down what goes with all of them would
+// take memory when it is to be given back, and others declare in between.
 const releasedAtOnce = 100
 
-// disown forgets who a queue that goes away belonged to. v.mu is held.
+// disown forgets who a queue that goes away belonged to. Mostly that is the oldest or the newest
+// of its owner's, who may have a hundred thousand. v.mu is held.
 func (v *VHost) disown(n *queueNode) {
-	if n.owner == nil {
+	owned := v.exclusive[n.owner]
+	if n.owner == nil || len(owned) == 0 {
 		return
 	}
-	rest := slices.DeleteFunc(v.exclusive[n.owner], func(o *queueNode) bool { return o == n })
-	if len(rest) == 0 {
+	switch last := len(owned) - 1; {
+	case owned[last] == n:
+		owned[last], owned = nil, owned[:last]
+	case owned[0] == n:
+		owned[0], owned = nil, owned[1:]
+	default:
+		owned = slices.DeleteFunc(owned, func(o *queueNode) bool { return o == n })
+	}
+	if len(owned) == 0 {
 		delete(v.exclusive, n.owner)
 	} else {
-		v.exclusive[n.owner] = rest
+		v.exclusive[n.owner] = owned
 	}
 }
 
