@@ -11,11 +11,16 @@ import (
 type held struct {
 	live, garbage, allocated int64
 	released                 int
+	takes                    time.Duration
 }
 
 func (h *held) Held() int64      { return h.live + h.garbage }
 func (h *held) Allocated() int64 { return h.allocated }
-func (h *held) Release()         { h.garbage, h.released = 0, h.released+1 }
+
+func (h *held) Release() time.Duration {
+	h.garbage, h.released = 0, h.released+1
+	return h.takes
+}
 
 func TestMemoryIsGivenBackWhenACrowdHasGone(t *testing.T) {
 	const mib = 1 << 20
@@ -40,17 +45,23 @@ func TestMemoryIsGivenBackWhenACrowdHasGone(t *testing.T) {
 	pass(2, 1*mib, 0)
 	pass(10, 1*mib, 1)
 	pass(600, 1*mib, 1) // there is no more to have
-	h.garbage = 15 * mib
-	pass(60, 1000, 1) // not worth it
-	h.live, h.garbage = 400*mib, 10*mib
+	h.garbage = 3 * mib
+	pass(600, 1000, 1) // not worth it
+	h.garbage = 5 * mib
 	pass(60, 1000, 2)
-	pass(600, 1000, 2) // what is in use is not asked for again and again
-	h.garbage = 90 * mib
-	pass(60, 1000, 2) // less than a quarter
-	h.garbage = 110 * mib
-	pass(60, 1000, 3)
-	h.live = 30 * mib // by itself
-	pass(60, 1000, 3)
-	h.garbage = 40 * mib
+	h.live, h.garbage = 400*mib, 10*mib
+	pass(9, 1000, 2)
+	pass(30, 1000, 3)
+	pass(600, 1000, 3) // what is in use is not asked for again and again
+	h.garbage = 20 * mib
+	pass(600, 1000, 3) // less than a sixteenth
+	h.garbage, h.takes = 30*mib, 5*time.Second
 	pass(60, 1000, 4)
+	h.garbage = 30 * mib
+	pass(400, 1000, 4) // it took so long
+	pass(100, 1000, 5)
+	h.live, h.takes = 30*mib, 0 // by itself
+	pass(600, 1000, 5)
+	h.garbage = 5 * mib
+	pass(60, 1000, 6)
 }
