@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -75,12 +76,12 @@ const scaleMemory = 2 << 30
 
 // twice runs a round at a broker of its own to warm it up, notes how it is when that has
 // settled, and runs it again.
-func (t *trial) twice(round func(s *scale, warm bool), settings ...string) {
+func (t *trial) twice(round func(s *scale, warm bool)) {
 	t.needProcess()
 	dir, err := os.MkdirTemp("", "leveret-abuse-")
 	t.must(err)
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
-	tg, err := launch(dir, t.process.cmd.Args[3], scaleMemory, settings...)
+	tg, err := launch(dir, t.process.cmd.Args[3], scaleMemory)
 	t.must(err)
 	defer tg.process.stop()
 	tg.stall = crowdStall
@@ -334,14 +335,17 @@ func (s *scale) purgeMany(n int, warm bool) {
 // used is how many bytes of the disk the broker's directory takes.
 func (s *scale) used() (bytes int64) {
 	err := filepath.WalkDir(s.data, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil // it was there a moment ago
 		}
-		info, err := d.Info()
 		if err != nil {
-			return nil // as above
+			return err
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && !d.IsDir() {
 			bytes += st.Blocks * 512 // files of the store have holes
 		}
 		return nil
