@@ -21,7 +21,7 @@ import (
 // they were in between, within a twentieth. So what grows only once, such as caches, pools and
 // the tables of the store, is not counted; what grows each time is.
 func inNumbers() []row {
-	const same = "memory, descriptors and goroutines back within 5 %"
+	const same = "memory, descriptors and goroutines back within 5 % (and 8 MiB of garbage)"
 	return []row{
 		{id: "A22h", input: "20,000 half-open handshakes of 100 hosts, twice", want: "others log in; " + same, kind: heavy, run: func(t *trial) {
 			t.twice(func(s *scale, warm bool) { s.halfOpen(20000, 100) })
@@ -148,10 +148,10 @@ func (t *trial) calm(tg target) (least gauges) {
 }
 
 // within is whether nothing is more than a twentieth more than it was. Descriptors and
-// goroutines are so few that four more are none, and 4 MiB is as little as the runtime has of
-// garbage before it looks for it.
+// goroutines are so few that four more are none. Some 8 MiB are in use in a broker with nothing
+// to do, and as much again may be garbage before the runtime looks for it.
 func (g gauges) within(before gauges) bool {
-	return g.memory <= before.memory*1.05+4<<20 &&
+	return g.memory <= before.memory*1.05+8<<20 &&
 		g.descriptors <= before.descriptors*1.05+4 && g.goroutines <= before.goroutines*1.05+4
 }
 
