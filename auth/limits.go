@@ -9,12 +9,17 @@ import (
 const (
 	MaxConnections = "max-connections" // of a user, or to a virtual host
 	MaxChannels    = "max-channels"    // of a user, over all of its connections
-	MaxQueues      = "max-queues"      // of a virtual host
-	MaxBindings    = "max-bindings"    // of a virtual host; RabbitMQ has no such limit
+	// Of a virtual host, or of what a user has made in each. RabbitMQ knows only the queues of
+	// virtual hosts.
+	MaxQueues   = "max-queues"
+	MaxBindings = "max-bindings"
 )
 
 // VHostLimits are the limits that a virtual host can have.
 var VHostLimits = []string{MaxConnections, MaxQueues, MaxBindings}
+
+// UserLimits are the limits that a user can have.
+var UserLimits = []string{MaxConnections, MaxChannels, MaxQueues, MaxBindings}
 
 // Limit is a number that something may reach and not exceed. 0 allows none, and a negative
 // one is no limit, though it is kept.

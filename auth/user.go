@@ -21,7 +21,7 @@ type User struct {
 	// Algorithm names the digest: SHA256, SHA512 or MD5; empty stands for SHA256.
 	Algorithm string
 	Tags      []string // Administrator, Monitoring, Policymaker, Management, Impersonator
-	Limits    Limits   // MaxConnections, MaxChannels
+	Limits    Limits   // of UserLimits
 }
 
 // HasTag reports whether u carries tag.

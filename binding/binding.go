@@ -42,6 +42,9 @@ type Binding struct {
 	Kind        Kind   // which of the two Destination is
 	RoutingKey  string
 	Arguments   amqp.Table
+	// By is the user who made it, for whom it counts (C25); "" when it is nobody's. It makes
+	// no difference to which binding it is.
+	By string
 }
 
 // Key returns a string that is the same for two bindings exactly when they are the same

@@ -43,14 +43,15 @@ func (s *Set) Add(b Binding) bool {
 	return true
 }
 
-// Remove takes b out of the set and reports whether it was there.
-func (s *Set) Remove(b Binding) bool {
+// Remove takes b out of the set and returns it as it was there, and whether it was.
+func (s *Set) Remove(b Binding) (Binding, bool) {
 	id := b.identity()
 	e, there := s.byIdentity[id]
-	if there {
-		s.remove(id, e)
+	if !there {
+		return Binding{}, false
 	}
-	return there
+	s.remove(id, e)
+	return e.binding, true
 }
 
 // Contains reports whether b is in the set.

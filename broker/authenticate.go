@@ -142,6 +142,7 @@ func (b *Broker) Open(s Session) (*VHost, error) {
 		return nil, err
 	}
 	if err := refuse("connection", "user connection", b.users[d.User].Limits, r.ofUser[d.User]); err != nil {
+		b.Counters.UserLimitsReached.Add(1)
 		return nil, err
 	}
 	if !b.HasAccess(d.User, d.VHost) {

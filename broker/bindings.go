@@ -19,14 +19,14 @@ func (v *VHost) Bind(owner Owner, b binding.Binding, permit Permit) (*Commit, er
 	if err != nil {
 		return nil, err
 	}
-	c, to, history, err := v.bind(owner, b)
+	c, to, history, err := v.bind(owner, b, v.b.userLimits(b.By))
 	v.replay(to, history)
 	return c, err
 }
 
 // bind makes a binding whose ends were checked. What history the source has is for its
-// destination (EX-54).
-func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Destination, history []*message.Message, err error) {
+// destination (EX-54). limits are those of the user who makes it.
+func (v *VHost) bind(owner Owner, b binding.Binding, limits auth.Limits) (c *Commit, d *binding.Destination, history []*message.Message, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.down(); err != nil {
@@ -52,12 +52,13 @@ func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Dest
 		}
 	}
 	if !v.bindings.Contains(b) {
-		if err := v.checkNewBinding(b); err != nil {
+		if err := v.checkNewBinding(b, limits); err != nil {
 			return nil, nil, nil, err
 		}
 	}
 	durable := source.durable && to.durable
 	if v.bindings.Add(b) {
+		v.credit(b.By, made{bindings: 1})
 		if durable {
 			v.lastBind = v.b.write(topology.Unit{Puts: []topology.Record{v.bindingRecord(b, source.id, to.id)}})
 		}
@@ -71,9 +72,13 @@ func (v *VHost) bind(owner Owner, b binding.Binding) (c *Commit, d *binding.Dest
 }
 
 // checkNewBinding is what only a binding that is not there yet has to pass. v.mu is held.
-func (v *VHost) checkNewBinding(b binding.Binding) error {
+func (v *VHost) checkNewBinding(b binding.Binding, limits auth.Limits) error {
 	if limit, reached := v.Settings().Limits.Reached(auth.MaxBindings, v.bindings.Len()); reached {
 		return amqp.PreconditionFailed("cannot bind to '%s': binding limit in vhost '%s' (%d) is reached", b.Source, v.name, limit)
+	}
+	if limit, reached := limits.Reached(auth.MaxBindings, v.made[b.By].bindings); reached {
+		v.b.Counters.UserLimitsReached.Add(1)
+		return amqp.PreconditionFailed("cannot bind to '%s': binding limit of user '%s' in vhost '%s' (%d) is reached", b.Source, b.By, v.name, limit)
 	}
 	return v.b.spare("bind to", b.Source)
 }
@@ -93,7 +98,7 @@ func (v *VHost) Unbind(owner Owner, b binding.Binding, permit Permit) (*Commit, 
 	if err := v.checkBindingOwner(owner, b); err != nil {
 		return nil, err
 	}
-	v.bindings.Remove(b)
+	b, _ = v.bindings.Remove(b)
 	var r removal
 	v.unbind(&r, b)
 	return v.remove(&r), nil
@@ -159,6 +164,7 @@ func (v *VHost) unbind(r *removal, b binding.Binding) {
 		r.records = append(r.records, v.bindingRecord(b, source.id, to.id))
 	}
 	r.unbound = append(r.unbound, unbound{source, to.destination, b})
+	v.credit(b.By, made{bindings: -1})
 	// Each removal takes the last binding of an exchange away only once, so an exchange
 	// cannot be added twice by this line (EX-9).
 	if source.x.Spec().AutoDelete && v.bindings.CountFrom(b.Source) == 0 && !r.has(source) {
@@ -226,6 +232,7 @@ func (v *VHost) remove(r *removal) *Commit {
 	for _, n := range r.queues {
 		v.queues.remove(n.q.Name())
 		v.queueCount--
+		v.credit(n.q.Spec().By, made{queues: -1})
 		v.b.queueCount.Add(-1)
 		v.former.count(n.q)
 		v.disown(n)

@@ -20,10 +20,11 @@ type Counters struct {
 
 	// Counted by the server.
 	Newcomers             atomic.Int64  // connections open now that have not logged in
-	NewcomersRefused      atomic.Uint64 // closed at once because too many had not logged in
+	NewcomersRefused      atomic.Uint64 // closed because too many had not logged in
 	NeighboursRefused     atomic.Uint64 // because too many from the same address had not
 	HandshakesFailed      atomic.Uint64 // of TLS
 	ConnectionsTurnedAway atomic.Uint64 // closed at once because memory was exhausted
+	UserLimitsReached     atomic.Uint64 // connections, channels, declares and binds refused because their user had as many as it may
 	RefusedForMemory      atomic.Uint64 // declares, binds, channels and large frames that memory was not there for
 
 	// Counted by connections.

@@ -25,7 +25,7 @@ func (v *VHost) AddQueue(now time.Time, spec queue.Spec, out *queue.Effects) (*C
 	if t := v.Settings().DefaultQueueType; canBe(t, spec) {
 		spec = typed(spec, t)
 	}
-	options, err := v.checkNewQueue(spec, nil)
+	options, err := v.checkNewQueue(spec, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"github.com/leveretmq/leveret/amqp"
+	"github.com/leveretmq/leveret/auth"
 	"github.com/leveretmq/leveret/binding"
 	"github.com/leveretmq/leveret/exchange"
 )
@@ -57,4 +58,40 @@ func (b *Broker) checkExchanges(name, vhost string) error {
 		return amqp.PreconditionFailed("cannot declare %s: exchange limit of %d is reached", resource(binding.Exchange, name, vhost), limit)
 	}
 	return nil
+}
+
+// made is how much a user has made in a virtual host that is still there (C25).
+type made struct{ queues, bindings int }
+
+// credit counts what user has made, or what of that has gone. v.mu is held.
+func (v *VHost) credit(user string, more made) {
+	if user == "" {
+		return
+	}
+	m := v.made[user]
+	m.queues, m.bindings = m.queues+more.queues, m.bindings+more.bindings
+	if m == (made{}) {
+		delete(v.made, user)
+	} else {
+		v.made[user] = m
+	}
+}
+
+// userLimits are the limits of a user, none when there is no such user.
+func (b *Broker) userLimits(name string) auth.Limits {
+	if name == "" {
+		return nil
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.users[name].Limits
+}
+
+// userName is the name of a user, in the same memory for all that it has made. It is for the
+// start, when nothing is locked yet.
+func (b *Broker) userName(name string) string {
+	if u, ok := b.users[name]; ok {
+		return u.Name
+	}
+	return name
 }

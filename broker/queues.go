@@ -34,6 +34,7 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	if err := permit.check(auth.Configure, binding.Queue, spec.Name); err != nil {
 		return nil, nil, err
 	}
+	limits := v.b.userLimits(spec.By)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.down(); err != nil {
@@ -45,7 +46,7 @@ func (v *VHost) DeclareQueue(now time.Time, owner Owner, spec queue.Spec, permit
 	if t := v.Settings().DefaultQueueType; canBe(t, spec) {
 		spec = typed(spec, t)
 	}
-	options, err := v.checkNewQueue(spec, permit)
+	options, err := v.checkNewQueue(spec, limits, permit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,14 +100,20 @@ func checkServerNamed(spec queue.Spec) error {
 	return nil
 }
 
-// checkNewQueue is what only a queue that is not there yet has to pass. v.mu is held.
-func (v *VHost) checkNewQueue(spec queue.Spec, permit Permit) (queue.Options, error) {
+// checkNewQueue is what only a queue that is not there yet has to pass. limits are those of the
+// user who makes it. v.mu is held.
+func (v *VHost) checkNewQueue(spec queue.Spec, limits auth.Limits, permit Permit) (queue.Options, error) {
 	if err := v.b.spare("declare queue", spec.Name); err != nil {
 		return queue.Options{}, err
 	}
 	if limit, reached := v.Settings().Limits.Reached(auth.MaxQueues, v.queueCount); reached {
 		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached",
 			spec.Name, v.name, limit)
+	}
+	if limit, reached := limits.Reached(auth.MaxQueues, v.made[spec.By].queues); reached {
+		v.b.Counters.UserLimitsReached.Add(1)
+		return queue.Options{}, amqp.PreconditionFailed("cannot declare queue '%s': queue limit of user '%s' in vhost '%s' (%d) is reached",
+			spec.Name, spec.By, v.name, limit)
 	}
 	if err := v.b.checkQueues(spec.Name); err != nil {
 		return queue.Options{}, err
@@ -151,6 +158,7 @@ func (v *VHost) addQueue(spec queue.Spec, options queue.Options, owner Owner) *q
 	}
 	v.queues.put(spec.Name, n)
 	v.queueCount++
+	v.credit(spec.By, made{queues: 1})
 	v.b.queueCount.Add(1)
 	v.generation.Add(1) // the default exchange routes to it
 	v.b.Counters.QueuesCreated.Add(1)
@@ -248,38 +256,62 @@ func (b *Broker) deleteUnused(now time.Time, q *queue.Queue, out *queue.Effects)
 // Release deletes the exclusive queues of a connection that has ended.
 func (v *VHost) Release(now time.Time, owner Owner, out *queue.Effects) *Commit {
 	v.mu.Lock()
-	defer v.mu.Unlock()
+	all := v.exclusive[owner]
+	delete(v.exclusive, owner) // so that none has to be looked for in it
+	v.mu.Unlock()
 	var c *Commit
-	for owned := range slices.Chunk(slices.Clone(v.exclusive[owner]), releasedAtOnce) {
-		var r removal
-		for _, n := range owned {
-			if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
-				panic("broker: queue refused to be deleted: " + err.Error())
-			}
-			v.forgetQueue(&r, n)
-		}
-		if next := v.remove(&r); next != nil {
+	for owned := range slices.Chunk(all, releasedAtOnce) {
+		if next := v.release(now, owned, out); next != nil {
 			c = next // commits end in order
 		}
 	}
 	return c
 }
 
+// release deletes queues whose owner has gone. Somebody else may have deleted one meanwhile.
+func (v *VHost) release(now time.Time, owned []*queueNode, out *queue.Effects) *Commit {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var r removal
+	for _, n := range owned {
+		if v.queues.find(n.q.Name()) != n {
+			continue
+		}
+		if _, err := n.q.Delete(now, queue.DeleteOptions{}, out); err != nil {
+			panic("broker: queue refused to be deleted: " + err.Error())
+		}
+		v.forgetQueue(&r, n)
+	}
+	if len(r.queues) == 0 {
+		return nil
+	}
+	return v.remove(&r)
+}
+
 // releasedAtOnce is how many queues of a connection are deleted at once. There may be a
-// hundred thousand with many bindings each, and to write down what goes with all of them would
-// take memory when it is to be given back.
+// hundred thousand with many bindings each: to write down what goes with all of them would
+// take memory when it is to be given back, and others declare in between.
 const releasedAtOnce = 100
 
-// disown forgets who a queue that goes away belonged to. v.mu is held.
+// disown forgets who a queue that goes away belonged to. Mostly that is the oldest or the newest
+// of its owner's, who may have a hundred thousand. v.mu is held.
 func (v *VHost) disown(n *queueNode) {
-	if n.owner == nil {
+	owned := v.exclusive[n.owner]
+	if n.owner == nil || len(owned) == 0 {
 		return
 	}
-	rest := slices.DeleteFunc(v.exclusive[n.owner], func(o *queueNode) bool { return o == n })
-	if len(rest) == 0 {
+	switch last := len(owned) - 1; {
+	case owned[last] == n:
+		owned[last], owned = nil, owned[:last]
+	case owned[0] == n:
+		owned[0], owned = nil, owned[1:]
+	default:
+		owned = slices.DeleteFunc(owned, func(o *queueNode) bool { return o == n })
+	}
+	if len(owned) == 0 {
 		delete(v.exclusive, n.owner)
 	} else {
-		v.exclusive[n.owner] = rest
+		v.exclusive[n.owner] = owned
 	}
 }
 

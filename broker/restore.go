@@ -125,6 +125,7 @@ func (v *VHost) putExchange(now time.Time, r topology.Exchange, p past) (*exchan
 }
 
 func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queue.ID) (queue.Restored, error), out *queue.Effects) error {
+	r.Spec.By = v.b.userName(r.Spec.By)
 	options, err := queue.ParseArguments(r.Spec)
 	if err != nil {
 		return fmt.Errorf("restore queue '%s' in vhost '%s': %w", r.Spec.Name, v.name, err)
@@ -140,6 +141,7 @@ func (v *VHost) restoreQueue(now time.Time, r topology.Queue, messages func(queu
 	n.applied.Store(applied)
 	v.queues.put(r.Spec.Name, n)
 	v.queueCount++
+	v.credit(r.Spec.By, made{queues: 1})
 	v.b.queueCount.Add(1)
 	return nil
 }
@@ -151,7 +153,9 @@ func (v *VHost) restoreBinding(r topology.Binding) bool {
 	if source == nil || !ok || source.id != r.SourceID || to.id != r.DestinationID {
 		return false
 	}
+	r.Binding.By = v.b.userName(r.Binding.By)
 	if v.bindings.Add(r.Binding) {
+		v.credit(r.Binding.By, made{bindings: 1})
 		source.x.Bind(r.Binding, to.destination)
 	}
 	return true

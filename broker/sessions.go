@@ -165,6 +165,7 @@ func (b *Broker) OpenChannel(user string) error {
 		return err
 	}
 	if limit, reached := limits.Reached(auth.MaxChannels, r.channelsOf[user]); reached {
+		b.Counters.UserLimitsReached.Add(1)
 		return amqp.NotAllowed("number of channels opened for user '%s' has reached the maximum allowed user limit of %d", user, limit).OnNone()
 	}
 	r.channelsOf[user]++

@@ -72,10 +72,10 @@ func (b *Broker) DeleteUser(name string) *Commit {
 	return c
 }
 
-// SetUserLimit sets one of a user's limits, auth.MaxConnections or auth.MaxChannels
-// (LIM-2). What is open above it stays open.
+// SetUserLimit sets one of a user's limits, which are auth.UserLimits (LIM-2, C25). What is
+// there above it stays.
 func (b *Broker) SetUserLimit(user, limit string, value int64) (*Commit, error) {
-	if limit != auth.MaxConnections && limit != auth.MaxChannels {
+	if !slices.Contains(auth.UserLimits, limit) {
 		return nil, refuse(Invalid, "Unrecognised terms [{<<%q>>,%d}] in user-limits", limit, value)
 	}
 	return b.changeUserLimits(user, Invalid, func(l auth.Limits) auth.Limits { return l.With(limit, value) })

@@ -321,7 +321,7 @@ func TestUserHasNoMoreThanItMay(t *testing.T) {
 		}
 	}
 	open("")
-	if _, err := n.b.SetUserLimit("guest", "max-queues", 1); err == nil || err.Error() != `Unrecognised terms [{<<"max-queues">>,1}] in user-limits` {
+	if _, err := n.b.SetUserLimit("guest", "max-bytes", 1); err == nil || err.Error() != `Unrecognised terms [{<<"max-bytes">>,1}] in user-limits` {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.b.SetUserLimit("nobody", auth.MaxChannels, 1); err == nil {

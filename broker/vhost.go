@@ -40,6 +40,8 @@ type VHost struct {
 	rules    policy.Rules // changed with applying held too
 	// queueCount is how many queues there are (LIM-2).
 	queueCount int
+	// made is what of all that each user has made (C25); nobody is in it with nothing.
+	made map[string]made
 	// exclusive has the queues of each connection, oldest first.
 	exclusive map[Owner][]*queueNode
 	// lastBind and lastDelete are the newest commits with a binding put and with anything
@@ -114,7 +116,7 @@ func newQueueNode(q *queue.Queue, owner Owner) *queueNode {
 // newVHost returns a virtual host with nothing but the default exchange, which is the
 // same everywhere and not stored.
 func newVHost(b *Broker, r topology.VHost) *VHost {
-	v := &VHost{b: b, name: r.Name, exclusive: make(map[Owner][]*queueNode)}
+	v := &VHost{b: b, name: r.Name, exclusive: make(map[Owner][]*queueNode), made: make(map[string]made)}
 	v.settings.Store(&r)
 	x, err := exchange.New(exchange.Spec{VHost: r.Name, Name: exchange.Default, Type: "direct", Durable: true}, b.seed)
 	if err != nil {

@@ -130,8 +130,8 @@ type AMQP struct {
 	// that second. 0 is any number.
 	MaxWrongLogins int `key:"max_wrong_logins" min:"0" max:"1000000"`
 
-	// The most connections that may be open without having logged in; more are closed at once.
-	// 0 is a quarter of max_connections or, when that is no limit either, of what the limit of
+	// The most connections that may be open without having logged in; when there are more, the
+	// oldest of them are closed. 0 is a quarter of max_connections or, when that is no limit either, of what the limit of
 	// open files has room for.
 	MaxUnauthenticated int `key:"max_unauthenticated" min:"0" max:"10000000"`
 

@@ -41,7 +41,9 @@ func (ch *Channel) exchangeDelete(m *amqp.ExchangeDelete) error {
 }
 
 func (ch *Channel) exchangeBind(m *amqp.ExchangeBind) error {
-	commit, err := ch.c.vhost.Bind(ch.c, exchangeBinding(m.Source, m.Destination, m.RoutingKey, m.Arguments), ch.permit)
+	b := exchangeBinding(m.Source, m.Destination, m.RoutingKey, m.Arguments)
+	b.By = ch.c.client.user
+	commit, err := ch.c.vhost.Bind(ch.c, b, ch.permit)
 	if err != nil {
 		return err
 	}

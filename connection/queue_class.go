@@ -57,6 +57,7 @@ func (ch *Channel) findOrMakeQueue(m *amqp.QueueDeclare) (*queue.Queue, *broker.
 		Exclusive:  m.Exclusive,
 		AutoDelete: m.AutoDelete,
 		Arguments:  m.Arguments,
+		By:         c.client.user,
 	}
 	return c.vhost.DeclareQueue(c.now, c, spec, ch.permit, &c.effects)
 }
@@ -68,6 +69,7 @@ func (ch *Channel) queueBind(m *amqp.QueueBind) error {
 	if err != nil {
 		return err
 	}
+	b.By = ch.c.client.user
 	commit, err := ch.c.vhost.Bind(ch.c, b, ch.permit)
 	if err != nil {
 		return err

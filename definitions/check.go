@@ -140,7 +140,7 @@ func (c *checker) checkUsers(d *Definitions) error {
 			}
 		}
 		for _, l := range u.Limits {
-			if l.Name != auth.MaxConnections && l.Name != auth.MaxChannels {
+			if !slices.Contains(auth.UserLimits, l.Name) {
 				return fmt.Errorf("there is no limit %q", l.Name)
 			}
 		}

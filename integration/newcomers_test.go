@@ -108,17 +108,24 @@ func TestFewMayNotHaveLoggedIn(t *testing.T) {
 	idle := from(t, "127.0.0.2", s.Addr())
 	from(t, "127.0.0.3", s.Addr())
 	waitFor(t, s.unauthenticated(2))
-	if !cutOff(t, from(t, "127.0.0.4", s.Addr()), patience) {
+	newest := from(t, "127.0.0.4", s.Addr())
+	if !cutOff(t, idle, patience) {
 		t.Error("got three of eight connections that have not logged in")
+	}
+	if _, err := io.WriteString(newest, wire.ProtocolHeader); err != nil {
+		t.Fatal(err)
+	}
+	if cutOff(t, newest, patience) {
+		t.Error("got the newest closed, want the oldest to give way")
 	}
 	if want := `leveret_connections_refused_total{reason="unauthenticated"} 1`; !strings.Contains(s.metrics(), want+"\n") {
 		t.Errorf("got no %s among the metrics", want)
 	}
-	if err := idle.Close(); err != nil {
-		t.Fatal(err)
+	if found := s.log.with("connection closed\""); len(found) != 0 {
+		t.Errorf("got %q of one that gave way, want one line for all", found)
 	}
-	waitFor(t, s.unauthenticated(1))
-	for range 7 {
+	waitFor(t, s.unauthenticated(2))
+	for range 7 { // who logs in is let in
 		conn, err := amqp.Dial(s.URL())
 		if err != nil {
 			t.Fatal(err)

@@ -20,9 +20,12 @@ import (
 type operation struct {
 	name  string
 	needs []string // "write q": what is asked for, of what
-	amqp  func(ch *amqp.Channel) error
-	http  string // "PUT /queues/%2F/new", and a body behind it
-	undo  string // what is done by an administrator afterwards, as http
+	// topics are what is asked for besides, of a routing key at the exchange t (PERM-7):
+	// "write k.{username}", where the variable stands for what it stands for in a permission.
+	topics []string
+	amqp   func(ch *amqp.Channel) error
+	http   string // "PUT /queues/%2F/new", and a body behind it
+	undo   string // what is done by an administrator afterwards, as http
 }
 
 // operations is the table of section PERM: who may do what. Every row is asked both ways,
@@ -85,6 +88,36 @@ var operations = []operation{
 	{name: "publish to the default exchange", needs: []string{"write amq.default"},
 		amqp: func(ch *amqp.Channel) error { return ch.Publish("", "q", false, false, amqp.Publishing{}) },
 		http: `POST /exchanges/%2F/amq.default/publish {"properties":{},"routing_key":"q","payload":"","payload_encoding":"string"}`},
+	{name: "publish to a topic exchange", needs: []string{"write t"}, topics: []string{"write k.{username}.{vhost}"},
+		amqp: func(ch *amqp.Channel) error { return ch.Publish("t", "k.u./", false, false, amqp.Publishing{}) },
+		http: `POST /exchanges/%2F/t/publish {"properties":{},"routing_key":"k.u./","payload":"","payload_encoding":"string"}`},
+	{name: "publish with CC and BCC to a topic exchange", needs: []string{"write t"},
+		topics: []string{"write k", "write cc.{username}", "write bcc.{vhost}"},
+		amqp: func(ch *amqp.Channel) error {
+			headers := amqp.Table{"CC": []any{"cc.u"}, "BCC": []any{"bcc./"}}
+			return ch.Publish("t", "k", false, false, amqp.Publishing{Headers: headers})
+		},
+		http: `POST /exchanges/%2F/t/publish {"properties":{"headers":{"CC":["cc.u"],"BCC":["bcc./"]}},"routing_key":"k","payload":"","payload_encoding":"string"}`},
+	{name: "publish an empty key to a topic exchange", needs: []string{"write t"}, topics: []string{"write "},
+		amqp: func(ch *amqp.Channel) error { return ch.Publish("t", "", false, false, amqp.Publishing{}) },
+		http: `POST /exchanges/%2F/t/publish {"properties":{},"routing_key":"","payload":"","payload_encoding":"string"}`},
+	{name: "bind a queue to a topic exchange", needs: []string{"write q", "read t"}, topics: []string{"read k.{username}.{vhost}"},
+		amqp: func(ch *amqp.Channel) error { return ch.QueueBind("q", "k.u./", "t", false, nil) },
+		http: `POST /bindings/%2F/e/t/q/q {"routing_key":"k.u./"}`},
+	{name: "unbind a queue from a topic exchange", needs: []string{"write q", "read t"}, topics: []string{"read bound.{username}"},
+		undo: `POST /bindings/%2F/e/t/q/q {"routing_key":"bound.u"}`,
+		amqp: func(ch *amqp.Channel) error { return ch.QueueUnbind("q", "bound.u", "t", nil) },
+		http: "DELETE /bindings/%2F/e/t/q/q/bound.u"},
+	{name: "bind an exchange to a topic exchange", needs: []string{"write y", "read t"}, topics: []string{"read k.{username}.{vhost}"},
+		amqp: func(ch *amqp.Channel) error { return ch.ExchangeBind("y", "k.u./", "t", false, nil) },
+		http: `POST /bindings/%2F/e/t/e/y {"routing_key":"k.u./"}`},
+	{name: "unbind an exchange from a topic exchange", needs: []string{"write y", "read t"}, topics: []string{"read bound.{username}"},
+		undo: `POST /bindings/%2F/e/t/e/y {"routing_key":"bound.u"}`,
+		amqp: func(ch *amqp.Channel) error { return ch.ExchangeUnbind("y", "bound.u", "t", false, nil) },
+		http: "DELETE /bindings/%2F/e/t/e/y/bound.u"},
+	{name: "bind a topic exchange to another", needs: []string{"write t", "read x"}, // the key is not t's to judge
+		amqp: func(ch *amqp.Channel) error { return ch.ExchangeBind("t", "k", "x", false, nil) },
+		http: `POST /bindings/%2F/e/x/e/t {"routing_key":"k"}`},
 	{name: "declare passively", amqp: func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclarePassive("q", false, false, false, false, nil)
 		return err
@@ -104,6 +137,20 @@ type grants struct {
 	Configure string `json:"configure"`
 	Write     string `json:"write"`
 	Read      string `json:"read"`
+
+	topic *topicGrants // nil for none, which allows every key
+}
+
+// topicGrants are a topic permission of the exchange t, and the same of x, which is none of
+// topics and is not to ask for it.
+type topicGrants struct {
+	Exchange string `json:"exchange"`
+	Write    string `json:"write"`
+	Read     string `json:"read"`
+}
+
+func (g *topicGrants) of(op string) *string {
+	return map[string]*string{"write": &g.Write, "read": &g.Read}[op]
 }
 
 func (g *grants) of(op string) *string {
@@ -111,7 +158,8 @@ func (g *grants) of(op string) *string {
 }
 
 // TestOperationsAskForWhatTheyNeedAndNothingElse: nothing, each permission alone on
-// everything, all but each that is needed, and exactly what is needed (PERM-1 to PERM-6).
+// everything, all but each that is needed, and exactly what is needed (PERM-1 to PERM-6), each
+// without a topic permission and with each kind of one (PERM-7).
 func TestOperationsAskForWhatTheyNeedAndNothingElse(t *testing.T) {
 	s := brokertest.Start(t, brokertest.InMemory())
 	m := &matrix{t: t, url: s.ManagementURL() + "/api"}
@@ -121,6 +169,10 @@ func TestOperationsAskForWhatTheyNeedAndNothingElse(t *testing.T) {
 	}
 	for _, q := range []string{"PUT /queues/%2F/q", "PUT /queues/%2F/p"} {
 		m.admin(q, `{"durable":false}`)
+	}
+	m.admin("PUT /exchanges/%2F/t", `{"type":"topic","durable":false}`)
+	for _, x := range []string{"POST /bindings/%2F/e/t/q/q", "POST /bindings/%2F/e/t/e/y"} {
+		m.admin(x, `{"routing_key":"bound.u"}`)
 	}
 	m.admin("POST /bindings/%2F/e/x/q/q", `{"routing_key":"bound"}`)
 	m.admin("POST /bindings/%2F/e/x/e/y", `{"routing_key":"bound"}`)
@@ -133,19 +185,68 @@ func TestOperationsAskForWhatTheyNeedAndNothingElse(t *testing.T) {
 	m.conn = conn
 
 	for _, o := range operations {
-		m.try(o, "nothing", grants{})
+		m.topics(o, "nothing", grants{})
 		for _, op := range []string{"configure", "write", "read"} {
 			var g grants
 			*g.of(op) = ".*"
-			m.try(o, op+" alone", g)
+			m.topics(o, op+" alone", g)
 		}
 		exact := exactly(o.needs)
-		m.try(o, "exactly what is needed", exact)
+		m.topics(o, "exactly what is needed", exact)
 		for i, need := range o.needs {
 			most := exactly(slices.Delete(slices.Clone(o.needs), i, i+1))
-			m.try(o, "all but "+need, most)
+			m.topics(o, "all but "+need, most)
 		}
 	}
+}
+
+// topics tries an operation with some permissions and every kind of topic permission.
+func (m *matrix) topics(o operation, which string, g grants) {
+	m.t.Helper()
+	try := func(topics string, p *topicGrants) {
+		m.t.Helper()
+		g.topic = p
+		m.try(o, which+" and of topics "+topics, g)
+	}
+	try("anything", nil)
+	try("nothing", &topicGrants{})
+	exact := exactTopics(o.topics)
+	try("exactly what is needed", &exact)
+	if len(o.topics) == 0 {
+		return
+	}
+	try("write alone", &topicGrants{Write: ".*"})
+	try("read alone", &topicGrants{Read: ".*"})
+	for i, need := range o.topics {
+		most := exactTopics(slices.Delete(slices.Clone(o.topics), i, i+1))
+		try("all but "+need, &most)
+	}
+}
+
+// exactTopics matches the keys that are named and nothing else.
+func exactTopics(needs []string) topicGrants {
+	var g topicGrants
+	for _, need := range needs {
+		op, key, _ := strings.Cut(need, " ")
+		add(g.of(op), key)
+	}
+	return g
+}
+
+// add makes a pattern match a text too.
+func add(pattern *string, text string) {
+	if *pattern != "" {
+		*pattern += "|"
+	}
+	*pattern += exactlyOne(text)
+}
+
+// exactlyOne is the pattern that matches a text.
+func exactlyOne(text string) string { return "^" + strings.ReplaceAll(text, ".", `\.`) + "$" }
+
+// matches is whether one of the patterns that add has put together is that of a text.
+func matches(pattern, text string) bool {
+	return pattern == ".*" || pattern != "" && slices.Contains(strings.Split(pattern, "|"), exactlyOne(text))
 }
 
 // exactly matches what is named and nothing else.
@@ -153,11 +254,7 @@ func exactly(needs []string) grants {
 	var g grants
 	for _, need := range needs {
 		op, resource, _ := strings.Cut(need, " ")
-		p := g.of(op)
-		if *p != "" {
-			*p += "|"
-		}
-		*p += "^" + strings.ReplaceAll(resource, ".", `\.`) + "$"
+		add(g.of(op), resource)
 	}
 	return g
 }
@@ -176,8 +273,11 @@ func (m *matrix) try(o operation, which string, g grants) {
 	want := true
 	for _, need := range o.needs {
 		op, resource, _ := strings.Cut(need, " ")
-		pattern := *g.of(op)
-		want = want && (pattern == ".*" || slices.Contains(strings.Split(pattern, "|"), "^"+strings.ReplaceAll(resource, ".", `\.`)+"$"))
+		want = want && matches(*g.of(op), resource)
+	}
+	for _, need := range o.topics {
+		op, key, _ := strings.Cut(need, " ")
+		want = want && (g.topic == nil || matches(*g.topic.of(op), key))
 	}
 	if got, why := m.overAMQP(o); got != want {
 		m.t.Errorf("%s, with %s, over AMQP: got %v (%s), want %v", o.name, which, got, why, want)
@@ -232,6 +332,18 @@ func (m *matrix) permit(g grants) {
 		m.t.Fatal(err)
 	}
 	m.admin("PUT /permissions/%2F/u", string(body))
+	if g.topic == nil {
+		m.admin("DELETE /topic-permissions/%2F/u", "")
+		return
+	}
+	for _, x := range []string{"t", "x"} {
+		p := *g.topic
+		p.Exchange = x
+		if body, err = json.Marshal(p); err != nil {
+			m.t.Fatal(err)
+		}
+		m.admin("PUT /topic-permissions/%2F/u", string(body))
+	}
 }
 
 // admin does what has to succeed.

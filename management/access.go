@@ -159,6 +159,14 @@ func (c *call) within() ([]*broker.VHost, error) {
 	return []*broker.VHost{v}, nil
 }
 
+// by is who makes what is declared; "" when nobody has logged in, because nobody has to.
+func (c *call) by() string {
+	if c.user == nil {
+		return ""
+	}
+	return c.user.Name
+}
+
 // permit is what the caller may do in a virtual host, as if it did it over AMQP: without
 // permissions there even an administrator may do nothing.
 func (c *call) permit(vhost string) broker.Permit {

@@ -155,7 +155,7 @@ func (c *call) bind(e ends) error {
 	if err != nil {
 		return err
 	}
-	b := binding.Binding{Source: e.source, Destination: e.destination, Kind: e.kind}
+	b := binding.Binding{Source: e.source, Destination: e.destination, Kind: e.kind, By: c.by()}
 	f, err := c.fields()
 	if err != nil {
 		return err

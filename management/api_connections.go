@@ -155,7 +155,7 @@ func (c *call) describeConnection(s session) object {
 	if name, ok := s.ClientProperties.Get("connection_name"); ok {
 		o["user_provided_name"] = definitions.Value(name)
 	}
-	return c.count(o, keyOf(s, 0), []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
+	return c.count(o, ofData, keyOf(s, 0), []counter{{"recv_oct", s.OctetsReceived}, {"send_oct", s.OctetsSent}})
 }
 
 func (c *call) channels() error      { return c.listChannels(c.sessions(every)) }
@@ -220,7 +220,7 @@ func (c *call) describeChannel(s session, ch broker.ChannelInfo) object {
 		counter{"get", t.GotAck}, counter{"get_no_ack", t.Got}, counter{"get_empty", t.GotEmpty},
 		counter{"deliver_get", t.DeliveredAck + t.Delivered + t.GotAck + t.Got},
 		counter{"redeliver", t.Redelivered}, counter{"ack", t.Acknowledged})
-	o["message_stats"] = c.count(object{}, keyOf(s, ch.Number), counters)
+	o["message_stats"] = c.count(object{}, ofMessages, keyOf(s, ch.Number), counters)
 	return o
 }
 

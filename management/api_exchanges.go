@@ -78,7 +78,7 @@ func (c *call) describeExchange(v *broker.VHost, x *exchange.Exchange) object {
 		o["messages_delayed"], _ = q.Counts() // EX-55
 	}
 	if c.r.URL.Query().Get("disable_stats") != "true" {
-		o["message_stats"] = c.count(object{}, exchangeKey(x), []counter{{"publish_in", x.PublishedIn.Load()}, {"publish_out", x.PublishedOut.Load()}})
+		o["message_stats"] = c.count(object{}, ofMessages, exchangeKey(x), []counter{{"publish_in", x.PublishedIn.Load()}, {"publish_out", x.PublishedOut.Load()}})
 	}
 	return o
 }

@@ -86,8 +86,14 @@ func (c *call) send(v *broker.VHost, content message.Content) (routed bool, err 
 		return false, err
 	}
 	if permit != nil && x.ByTopic() {
-		if err := permit(broker.Access{Op: auth.Write, Kind: binding.Exchange, Name: x.Name(), Topic: true, Key: m.RoutingKey}); err != nil {
-			return false, err
+		keys := []string{m.RoutingKey}
+		if m.More != nil {
+			keys = append(append(keys, m.More.CC...), m.More.BCC...)
+		}
+		for _, key := range keys {
+			if err := permit(broker.Access{Op: auth.Write, Kind: binding.Exchange, Name: x.Name(), Topic: true, Key: key}); err != nil {
+				return false, err
+			}
 		}
 	}
 	w := &confirmed{done: make(chan bool, 1)}

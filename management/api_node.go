@@ -79,7 +79,7 @@ func (c *call) overview() error {
 		counters = publishing(b.MessagesReceived.Load(), b.MessagesConfirmed.Load(), b.MessagesUnroutableReturned.Load(), b.MessagesUnroutableDropped.Load())
 		o["listeners"] = n.listeners()
 		o["contexts"] = n.contexts()
-		o["churn_rates"] = c.count(object{}, struct{ of string }{"churn"}, churn(b))
+		o["churn_rates"] = c.count(object{}, ofNothing, struct{ of string }{"churn"}, churn(b))
 	} else {
 		var sum [4]uint64
 		for _, v := range visible {
@@ -90,7 +90,7 @@ func (c *call) overview() error {
 		}
 		counters = publishing(sum[0], sum[1], sum[2], sum[3])
 	}
-	o["message_stats"] = c.count(object{}, key, append(counters, consuming(sumOf(totals))...))
+	o["message_stats"] = c.count(object{}, ofMessages, key, append(counters, consuming(sumOf(totals))...))
 	var ready, out int64
 	for _, v := range visible {
 		r, u := depthOf(v)
@@ -98,7 +98,7 @@ func (c *call) overview() error {
 	}
 	depth = lengths(ready, out)
 	key.of = "depth"
-	o["queue_totals"] = c.count(object{}, key, depth)
+	o["queue_totals"] = c.count(object{}, ofLengths, key, depth)
 	return c.one(o)
 }
 
@@ -268,7 +268,7 @@ func (c *call) describeNode(n *Node) object {
 			figures = append(figures, gauge(f.name, f.value))
 		}
 	}
-	return c.count(o, struct{ of string }{"node"}, append(figures, churn(&c.Broker.Counters)...))
+	return c.count(o, ofNodes, struct{ of string }{"node"}, append(figures, churn(&c.Broker.Counters)...))
 }
 
 // nodeMemory tells what the memory of the node is used for, as far as that is known.

@@ -105,8 +105,8 @@ func (c *call) describeQueue(v *broker.VHost, q *queue.Queue) object {
 	o["memory"] = q.Memory()
 	o["message_bytes"] = s.ReadyBytes + s.UnacknowledgedBytes
 	o["message_bytes_ready"], o["message_bytes_unacknowledged"] = s.ReadyBytes, s.UnacknowledgedBytes
-	c.count(o, queueKey{q.ID(), false}, lengths(s.Ready, s.Unacknowledged))
-	o["message_stats"] = c.count(object{}, queueKey{q.ID(), true}, append(consuming(s.Totals), counter{"publish", s.Published}))
+	c.count(o, ofLengths, queueKey{q.ID(), false}, lengths(s.Ready, s.Unacknowledged))
+	o["message_stats"] = c.count(object{}, ofMessages, queueKey{q.ID(), true}, append(consuming(s.Totals), counter{"publish", s.Published}))
 	return o
 }
 
@@ -178,7 +178,7 @@ func (c *call) declareQueue() error {
 	if err != nil {
 		return err
 	}
-	spec := queue.Spec{Name: c.args[1]}
+	spec := queue.Spec{Name: c.args[1], By: c.by()}
 	f, err := c.fields()
 	if err != nil {
 		return err

@@ -52,9 +52,10 @@ func (c *call) describeVHost(v *broker.VHost) object {
 			received, sent = received+d.OctetsReceived, sent+d.OctetsSent
 		}
 	}
-	c.count(o, vhostKey{s.Name, false}, append(lengths(ready, out), counter{"recv_oct", received}, counter{"send_oct", sent}))
+	c.count(o, ofLengths, vhostKey{s.Name, ofLengths}, lengths(ready, out))
+	c.count(o, ofData, vhostKey{s.Name, ofData}, []counter{{"recv_oct", received}, {"send_oct", sent}})
 	n := &v.Counters
-	o["message_stats"] = c.count(object{}, vhostKey{s.Name, true}, append(
+	o["message_stats"] = c.count(object{}, ofMessages, vhostKey{s.Name, ofMessages}, append(
 		publishing(n.MessagesReceived.Load(), n.MessagesConfirmed.Load(), n.MessagesUnroutableReturned.Load(), n.MessagesUnroutableDropped.Load()),
 		consuming(sumOf(v.QueueTotals()))...))
 	return o
@@ -62,8 +63,8 @@ func (c *call) describeVHost(v *broker.VHost) object {
 
 // vhostKey is what the counters of a virtual host are remembered by.
 type vhostKey struct {
-	name  string
-	stats bool
+	name string
+	of   series
 }
 
 // putVHost makes a virtual host, in which its maker may do everything, or changes one.

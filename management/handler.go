@@ -79,6 +79,7 @@ type call struct {
 	args   []string   // what stands in the path where its route has names
 	user   *auth.User // nil for whoever is trusted
 	now    time.Time
+	spans  spans // of the series that samples are asked of
 	cached *Node // what self has found out
 
 	operators bool // the path is about operator policies
@@ -157,6 +158,12 @@ func (c *call) dispatch(found []match) error {
 		c.args = m.args
 		if err := c.authorize(m.route); err != nil {
 			return err
+		}
+		if method == http.MethodGet {
+			var err error
+			if c.spans, err = spansOf(c.r.URL.Query()); err != nil {
+				return err
+			}
 		}
 		limit := m.route.maxBody
 		if limit == 0 {

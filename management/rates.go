@@ -27,11 +27,13 @@ type rates struct {
 	mu      sync.Mutex // guards the fields below
 	of      map[any]*samples
 	cleaned time.Time
+	kept    int // samples in histories
 }
 
-// samples are the last two of the counters of one thing.
+// samples are the last two of the counters of one thing, and its history.
 type samples struct {
 	before, last sample
+	history      history
 }
 
 type sample struct {
@@ -43,6 +45,12 @@ type sample struct {
 // much each grew in a second. All are zero the first time. The key outlives what it stands for,
 // and must not keep it alive: a connection has buffers, and an exchange leads to queues.
 func (r *rates) since(now time.Time, key any, counts []float64) []float64 {
+	grown, _ := r.during(now, key, counts, span{})
+	return grown
+}
+
+// during is since, and tells what the counters were at times of the span that is asked for.
+func (r *rates) during(now time.Time, key any, counts []float64, asked span) (grown []float64, past []sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clean(now)
@@ -63,13 +71,17 @@ func (r *rates) since(now time.Time, key any, counts []float64) []float64 {
 	case !s.before.at.IsZero():
 		from = s.before
 	}
-	grown := make([]float64, len(counts))
+	if asked.age > 0 {
+		r.kept += s.history.add(sample{now, counts}, asked.age, r.kept < mostHistory)
+		past = s.history.at(now, asked)
+	}
+	grown = make([]float64, len(counts))
 	if took := now.Sub(from.at); !from.at.IsZero() && took >= soonest && len(from.counts) == len(counts) {
 		for i := range counts {
 			grown[i] = (counts[i] - from.counts[i]) / took.Seconds()
 		}
 	}
-	return grown
+	return grown, past
 }
 
 // clean forgets what nobody has asked for in a while.
@@ -80,6 +92,7 @@ func (r *rates) clean(now time.Time) {
 	r.cleaned = now
 	for key, s := range r.of {
 		if now.Sub(s.last.at) >= sampleKept {
+			r.kept -= len(s.history)
 			delete(r.of, key)
 		}
 	}
@@ -107,17 +120,22 @@ type counter struct {
 // gauge is a counter that may fall.
 func gauge(name string, value int64) counter { return counter{name, uint64(value)} }
 
-// addTo puts counters into o, each with its name and its rate at name_details. What key is
-// has to be the counters' alone.
-func (c *call) count(o object, key any, counters []counter) object {
+// count puts counters into o, each with its name and its rate at name_details, and what it
+// was before when samples of its series are asked for. What key is has to be the counters'
+// alone.
+func (c *call) count(o object, of series, key any, counters []counter) object {
 	counts := make([]float64, len(counters))
 	for i, x := range counters {
 		counts[i] = float64(int64(x.value))
 	}
-	grown := c.rates.since(c.now, key, counts)
+	asked := c.spans[of]
+	grown, past := c.rates.during(c.now, key, counts, asked)
 	for i, x := range counters {
-		o[x.name] = x.value
-		o[x.name+"_details"] = object{"rate": rate(grown[i])}
+		details := object{"rate": rate(grown[i])}
+		if asked.age > 0 {
+			details.addSamples(past, i)
+		}
+		o[x.name], o[x.name+"_details"] = x.value, details
 	}
 	return o
 }

@@ -50,9 +50,9 @@ func TestRatesKeepNothingAlive(t *testing.T) {
 		runtime.AddCleanup(of, func(int) { freed <- struct{}{} }, 0)
 		s := session{Session: of, SessionInfo: broker.SessionInfo{Name: "a -> b"}}
 		for range 2 {
-			c.count(object{}, exchangeKey(x), []counter{{"publish_in", 1}})
-			c.count(object{}, keyOf(s, 0), []counter{{"recv_oct", 1}})
-			c.count(object{}, keyOf(s, 1), []counter{{"publish", 1}})
+			c.count(object{}, ofMessages, exchangeKey(x), []counter{{"publish_in", 1}})
+			c.count(object{}, ofData, keyOf(s, 0), []counter{{"recv_oct", 1}})
+			c.count(object{}, ofMessages, keyOf(s, 1), []counter{{"publish", 1}})
 		}
 	}()
 	if len(c.rates.of) != 3 {

@@ -13,8 +13,8 @@ var routes = []route{
 	get("whoami", manager, (*call).whoami),
 	get("feature-flags", administrator, (*call).featureFlags),
 	put("feature-flags/{name}/enable", administrator, (*call).enableFeatureFlag),
-	get("deprecated-features", administrator, (*call).none),
-	get("deprecated-features/used", administrator, (*call).none),
+	get("deprecated-features", administrator, (*call).deprecatedFeatures),
+	get("deprecated-features/used", administrator, (*call).usedDeprecatedFeatures),
 	get("auth/attempts/{node}", monitor, (*call).authAttempts),
 	get("auth/hash_password/{password}", administrator, (*call).hashPassword),
 

@@ -73,10 +73,11 @@ func (n *nodeCollector) security(s sink) {
 	c := &n.o.Broker.Counters
 	s.gauge("leveret_connections_unauthenticated", "Connections currently open that have not logged in", float64(c.Newcomers.Load()))
 	refused := s.with("reason")
-	const help = "Connections closed at once because too many had not logged in, of all or of their address, or memory was exhausted"
+	const help = "Connections closed because too many had not logged in, of all or of their address, or memory was exhausted"
 	refused.counter("leveret_connections_refused_total", help, c.NewcomersRefused.Load(), "unauthenticated")
 	refused.counter("leveret_connections_refused_total", help, c.NeighboursRefused.Load(), "unauthenticated_of_address")
 	refused.counter("leveret_connections_refused_total", help, c.ConnectionsTurnedAway.Load(), "memory")
+	s.counter("leveret_user_limits_reached_total", "Connections, channels, queues and bindings refused because their user had as many as it may", c.UserLimitsReached.Load())
 	s.counter("leveret_logins_unheard_total", "Logins refused without looking at the password, because too many from their address were wrong", c.LoginsUnheard.Load())
 	s.counter("leveret_tls_handshakes_failed_total", "TLS handshakes of AMQP clients that failed", c.HandshakesFailed.Load())
 	if n.o.Certificates == nil {

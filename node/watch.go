@@ -36,6 +36,8 @@ type watch struct {
 	commit *commitWatch // on a goroutine of its own: a disk that hangs holds up who looks at it
 	memory *memoryWatch // nil when it is not known how much there is
 
+	release *releaser // nil when memory is not given back
+
 	stop    chan struct{}
 	looking sync.WaitGroup
 }
@@ -53,6 +55,9 @@ func (w *watch) start() {
 		m.asked = make(chan struct{}, 1)
 		w.looking.Go(func() { m.collect(w.stop) })
 		w.repeat(func(now time.Time) time.Duration { return m.look(now, w.set, w.log) })
+	}
+	if r := w.release; r != nil {
+		w.repeat(func(now time.Time) time.Duration { return r.look(now, w.log) })
 	}
 }
 
@@ -216,7 +221,8 @@ func (p storePlace) Check() { p.CheckPlace() }
 
 // watchFor is the watch of a node whose store is in dir, or in memory when dir is empty.
 func (n *Node) watchFor(c config.Config, dir string) error {
-	n.watch = &watch{set: n.setAlarm, log: n.log}
+	memory := newRuntimeMemory()
+	n.watch = &watch{set: n.setAlarm, log: n.log, release: &releaser{memory: memory, left: memory.Held()}}
 	if limit := memoryLimit(c.MemoryLimit, Memory()); limit > 0 {
 		n.watch.memory = &memoryWatch{limit: limit, exhausted: exhaustion(limit, Memory()), gauge: new(heap), press: n.broker.SetPressure, relax: n.relax}
 	}

@@ -143,7 +143,7 @@ func appendMetadata(dst []byte, r topology.Record) []byte {
 		dst = appendTag(dst, 3, r.Spec.Name)
 		dst = appendNumber(dst, 4, flagBits(r.Spec.Durable, queueDurable)|
 			flagBits(r.Spec.Exclusive, queueExclusive)|flagBits(r.Spec.AutoDelete, queueAutoDelete))
-		return appendArguments(dst, 5, r.Spec.Arguments)
+		return appendText(appendArguments(dst, 5, r.Spec.Arguments), 6, r.Spec.By)
 	case topology.Binding:
 		dst = appendTag(dst, 1, r.VHost)
 		dst = appendNumber(dst, 2, r.SourceID)
@@ -152,7 +152,7 @@ func appendMetadata(dst []byte, r topology.Record) []byte {
 		dst = appendNumber(dst, 5, uint64(r.Binding.Kind))
 		dst = appendTag(dst, 6, r.Binding.Destination)
 		dst = appendTag(dst, 7, r.Binding.RoutingKey)
-		return appendArguments(dst, 8, r.Binding.Arguments)
+		return appendText(appendArguments(dst, 8, r.Binding.Arguments), 9, r.Binding.By)
 	}
 	panic(fmt.Sprintf("persistence: no record for a %T", r))
 }
@@ -270,12 +270,13 @@ func (f *fields) record(kind byte) topology.Record {
 			Durable:    flags&queueDurable != 0,
 			Exclusive:  flags&queueExclusive != 0,
 			AutoDelete: flags&queueAutoDelete != 0,
-			Arguments:  f.arguments(5)}}
+			Arguments:  f.arguments(5),
+			By:         f.text(6)}}
 	case kindBinding:
 		return topology.Binding{VHost: f.text(1), SourceID: f.number(2), DestinationID: f.number(3),
 			Binding: binding.Binding{
 				Source: f.text(4), Kind: binding.Kind(f.number(5)), Destination: f.text(6),
-				RoutingKey: f.text(7), Arguments: f.arguments(8)}}
+				RoutingKey: f.text(7), Arguments: f.arguments(8), By: f.text(9)}}
 	}
 	return nil
 }

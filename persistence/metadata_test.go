@@ -39,9 +39,9 @@ func everything() []topology.Record {
 		topology.Permission{Permission: auth.Permission{User: "guest", VHost: "/", Configure: ".*", Write: "", Read: "^a"}},
 		topology.Exchange{ID: 3, Spec: exchange.Spec{VHost: "/", Name: "x", Type: "topic", Durable: true, Internal: true, Arguments: someArguments()}},
 		topology.Queue{ID: 1 << 40, Spec: queue.Spec{VHost: "/", Name: "q", Durable: true, AutoDelete: true, Arguments: someArguments()}},
-		topology.Queue{ID: 5, Spec: queue.Spec{VHost: "/", Name: "plain", Durable: true}},
+		topology.Queue{ID: 5, Spec: queue.Spec{VHost: "/", Name: "plain", Durable: true, By: "guest"}},
 		topology.Binding{VHost: "/", SourceID: 3, DestinationID: 5, Binding: binding.Binding{
-			Source: "x", Destination: "plain", Kind: binding.Queue, RoutingKey: "a.*", Arguments: someArguments()}},
+			Source: "x", Destination: "plain", Kind: binding.Queue, RoutingKey: "a.*", Arguments: someArguments(), By: "guest"}},
 	}
 }
 

@@ -15,6 +15,9 @@ type Spec struct {
 	Exclusive  bool
 	AutoDelete bool
 	Arguments  amqp.Table
+	// By is the user who made it, for whom it counts (C25); "" when it is nobody's. A queue
+	// that is there is whoever's it is: it is not compared.
+	By string
 }
 
 // Type is the value of x-queue-type.

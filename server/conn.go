@@ -137,6 +137,9 @@ func (c *conn) over(err error) {
 	switch {
 	case errors.As(reason, &unheard) && !unheard.First:
 		c.log.Debug().AnErr("reason", reason).Msg("connection closed")
+	case c.newcomer && errors.Is(err, net.ErrClosed):
+		// It had to give way, like many others, and the log was told of all together.
+		c.log.Debug().Msg("connection closed before it had logged in")
 	case !c.core.Spoke():
 		c.log.Debug().Msg("connection closed before anything was said")
 	case reason != nil:

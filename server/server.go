@@ -37,7 +37,8 @@ type Options struct {
 	// is part of the time it has to open its connection.
 	TLSHandshakeTimeout time.Duration
 	// MaxNewcomers is how many connections may not have logged in, and MaxNewcomersPerAddress
-	// how many of one address; those that come then are closed at once (A22). 0 is any number.
+	// how many of one address. Whoever is one too many of its address is closed at once, and
+	// the oldest of all gives way to one too many of all (A22). 0 is any number.
 	MaxNewcomers, MaxNewcomersPerAddress int
 	// Connection is what every connection is made with; its callbacks are the server's.
 	Connection connection.Options

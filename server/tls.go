@@ -28,11 +28,12 @@ func (s *Server) shake(nc net.Conn) (*tls.Conn, error) {
 }
 
 // unshaken ends a connection whose handshake failed with err. There is one line about it, but
-// none for a client that only looked whether somebody listens (W-8).
+// none for a client that only looked whether somebody listens (W-8), or that had to give way to
+// another.
 func (s *Server) unshaken(nc net.Conn, err error) {
 	defer nc.Close()
 	log := s.log.With().Str("conn", nameOf(nc)).Logger()
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
 		log.Debug().Msg("connection closed before anything was said")
 		return
 	}

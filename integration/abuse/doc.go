@@ -9,6 +9,7 @@
 //	go run ./integration/abuse                      builds the broker and runs the quick rows
 //	go run ./integration/abuse -long                and those that take minutes
 //	go run ./integration/abuse -row 'D|E18'         some of them
+//	go run ./integration/abuse -long -row '^D15$' -messages 5000000
 //	go run ./integration/abuse -uri amqp://guest:guest@host:5672/ -metrics http://host:15692/metrics
 //
 // A broker that it starts itself runs under a memory limit: a control group of version 1

@@ -37,6 +37,7 @@ func command(args []string, out io.Writer) (failed int, err error) {
 	binary := f.String("binary", "", "the binary to start, instead of one that is built")
 	memory := f.Int64("memory", 512<<20, "the bytes of memory of a broker that is started")
 	long := f.Bool("long", false, "also rows that take minutes")
+	deep := f.Int("messages", 1000000, "how many messages are put into a queue to be purged (D15)")
 	only := f.String("row", "", "only rows whose number matches this expression")
 	if err := f.Parse(args); err != nil {
 		return 0, err
@@ -62,7 +63,7 @@ func command(args []string, out io.Writer) (failed int, err error) {
 		}
 		defer t.process.stop()
 	}
-	t.long = *long
+	t.long, t.deep = *long, *deep
 	var chosen []row
 	for _, r := range rows() {
 		if match.MatchString(r.id) && (*long || r.kind != heavy) {
@@ -88,6 +89,7 @@ func rows() []row {
 	all = append(all, beforeLogin()...)
 	all = append(all, afterLogin()...)
 	all = append(all, slowOrDead()...)
+	all = append(all, inNumbers()...)
 	all = append(all, shortOfThings()...)
 	return all
 }

@@ -95,8 +95,11 @@ func (t *trial) client() *peer {
 }
 
 // try is client for when it may be refused.
-func (t *trial) try() (p *peer, err error) {
-	if p, err = t.dialFrom(""); err != nil {
+func (t *trial) try() (p *peer, err error) { return t.tryFrom("") }
+
+// tryFrom is try from an address of this machine.
+func (t *trial) tryFrom(local string) (p *peer, err error) {
+	if p, err = t.dialFrom(local); err != nil {
 		return nil, err
 	}
 	buf := []byte(amqp.ProtocolHeader)

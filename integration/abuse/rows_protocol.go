@@ -62,7 +62,6 @@ func framing() []row {
 			p.alive2047()
 			t.note("open")
 		}},
-		{id: "C5", input: "a channel opened and closed 100,000 times", want: "no growth", kind: heavy, run: func(t *trial) { t.churnChannels(100000) }},
 		{id: "C5s", input: "a channel opened and closed 5,000 times", want: "no growth", run: func(t *trial) { t.churnChannels(5000) }},
 		{id: "C6", input: "a content header of another class, with a weight", want: "conn 505 (W-18)", run: func(t *trial) {
 			each(t, []string{"\x00\x0a\x00\x00", "\x00\x3c\x00\x01"}, func(t *trial, head string) {

@@ -27,6 +27,7 @@ type target struct {
 	pid                   int           // 0 when it runs elsewhere
 	process               *process      // nil when it is not ours
 	long                  bool
+	deep                  int // how many messages are put into a queue to be purged
 }
 
 // targetOf reads a URI.
