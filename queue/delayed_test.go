@@ -417,6 +417,32 @@ func TestDelayedMessagesLeaveInTheOrderOfTheirDueTimes(t *testing.T) {
 	}
 }
 
+// S-9: what is on disk only has no deadline in memory, or for a short while, and what was
+// there before keeps its order when the others are dropped.
+func TestDeadlinesOfWhatIsOnDiskTakeNoMemory(t *testing.T) {
+	m := newDelayedModel(t, 1)
+	h := &m.q.deadlines
+	for range 40 {
+		for range 500 {
+			m.delayFor(600_000 + m.rng.Int63n(5000))
+		}
+		m.settleDisk()
+		m.q.PageOut(m.q.ram/4, 0, &m.out)
+		if len(h.heap) > 2*h.live {
+			t.Fatalf("got %d deadlines for %d messages in memory, want twice as many at most", len(h.heap), h.live)
+		}
+		for i := range h.heap {
+			if i > 0 && h.heap[i].before(h.heap[(i-1)/2]) {
+				t.Fatalf("deadline %d of %d is not in its place", i, len(h.heap))
+			}
+		}
+	}
+	m.q.PageOut(m.q.ram, 0, &m.out)
+	if h.live != 0 || cap(h.heap) > 256 {
+		t.Errorf("got %d deadlines and room for %d with nothing in memory, want none", h.live, cap(h.heap))
+	}
+}
+
 // What is due at once does not come to memory at once (RAM is bounded by loadedBytes).
 func TestMessagesThatWereDueWhileStoppedComeInPortions(t *testing.T) {
 	m := newDelayedModel(t, 1)

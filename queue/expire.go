@@ -64,20 +64,21 @@ func (q *Queue) unindex(e *entry) {
 	}
 	e.flags &^= entryIndexed
 	q.deadlines.live--
-	if h := &q.deadlines; len(h.heap) > 64 && len(h.heap) > 4*h.live {
+	if h := &q.deadlines; len(h.heap) > 64 && len(h.heap) > 2*h.live {
 		q.sweepDeadlines()
 	}
 }
 
-// sweepDeadlines drops the stale deadlines, so that messages that were consumed long
-// before they were due leave nothing behind.
+// sweepDeadlines drops the stale deadlines, so that messages that were consumed or paged out
+// long before they were due leave nothing behind. It works in place: what it is to make small
+// may be most of what a queue has in memory.
 func (q *Queue) sweepDeadlines() {
-	old := q.deadlines
-	q.deadlines = deadlines{heap: make(heap[deadline], 0, 2*old.live)}
-	for _, d := range old.heap {
+	old := q.deadlines.heap
+	kept := old[:0]
+	for _, d := range old {
 		if d.slot == runSlot {
-			if lv := &q.levels[d.level]; q.runDue(lv, d) {
-				q.deadlines.push(d)
+			if q.runDue(&q.levels[d.level], d) {
+				kept = append(kept, d)
 			}
 			continue
 		}
@@ -85,14 +86,19 @@ func (q *Queue) sweepDeadlines() {
 		// taken away so that it is found only the first time.
 		if e := q.at(d); e != nil {
 			e.flags &^= entryIndexed
-			q.deadlines.push(d)
+			kept = append(kept, d)
 		}
 	}
-	for _, d := range q.deadlines.heap {
+	for _, d := range kept {
 		if d.slot != runSlot {
 			q.place(d).flags |= entryIndexed
 		}
 	}
+	if cap(kept) > 4*len(kept) {
+		kept = append(make(heap[deadline], 0, 2*len(kept)), kept...)
+	}
+	kept.order()
+	q.deadlines = deadlines{heap: kept, live: len(kept)}
 }
 
 // at returns the ready message a deadline stands for, or nil when it is stale.
