@@ -274,7 +274,7 @@ func (s *Server) tick() {
 		}
 		now := time.Now()
 		if next := turn(now); !next.IsZero() {
-			timer.Reset(max(0, next.Sub(now)))
+			timer.Reset(max(0, time.Until(next))) // the turn has taken its time
 		}
 	}
 }
