@@ -12,6 +12,9 @@ const (
 	// The memtable holds pointers only. Its size bounds memory, the replay at start and
 	// the garbage of a flush; a transaction may take 15 % of it.
 	memTableSize = 4 << 20
+	// Each table is built in memory, in twice its size and 3 MiB for its index, and while it is
+	// synced the next one is begun: a merge may have eight at once.
+	tableSize = 2 << 20
 	// The last value-log file is read whole at start, and garbage collection works file by
 	// file.
 	valueLogFileSize = 128 << 20
@@ -26,7 +29,7 @@ const (
 // badgerOptions are the options the store lives with. They were measured for this use:
 // few, large, short-lived values and a tiny tree.
 func badgerOptions(dir string, log *badgerLog, valueLogFile int64) badger.Options {
-	return badger.DefaultOptions(dir).
+	o := badger.DefaultOptions(dir).
 		// With SyncWrites false and a DB.Sync after each commit, a power cut loses commits
 		// whenever the memtable's log was rotated in between: Sync only knows the newest.
 		WithSyncWrites(true).
@@ -41,7 +44,7 @@ func badgerOptions(dir string, log *badgerLog, valueLogFile int64) badger.Option
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(10).
 		WithNumCompactors(2). // the least Badger takes
-		WithBaseTableSize(4 << 20).
+		WithBaseTableSize(tableSize).
 		WithBaseLevelSize(16 << 20).
 		// Blocks and indexes are memory-mapped; caches would only copy them. Compression
 		// needs a cache, and there is little to compress beside pointers.
@@ -63,4 +66,7 @@ func badgerOptions(dir string, log *badgerLog, valueLogFile int64) badger.Option
 		// A program with another one refuses the directory before it reads.
 		WithExternalMagic(externalMagic).
 		WithLogger(log)
+	// By default tables are twice as large on each level.
+	o.TableSizeMultiplier = 1
+	return o
 }

@@ -17,6 +17,7 @@ import (
 type badgerLog struct {
 	log     zerolog.Logger
 	closing atomic.Bool // writes refused from now on are Badger's own, not failures
+	filled  atomic.Pointer[func()]
 
 	mu       sync.Mutex
 	failure  error
@@ -29,6 +30,10 @@ const (
 	syncFailed  = "Error while curlf sync"
 	writeFailed = "writeRequests:"
 )
+
+// tableFilled begins the line that a merge says each time it has filled a table and is about
+// to have it written. A test guards that it is still what Badger says.
+const tableFilled = "[%d] LOG Compact. Added"
 
 // errSync is wrapped by what a failed sync poisons the store with.
 var errSync = errors.New("sync failed")
@@ -52,12 +57,19 @@ func (l *badgerLog) Infof(format string, args ...any) {
 	l.log.Debug().Str("component", "badger").Msg(line(format, args))
 }
 
-// Debugf logs at trace.
+// Debugf logs at trace. Who fills tables waits for what onFilled was given.
 func (l *badgerLog) Debugf(format string, args ...any) {
+	if f := l.filled.Load(); f != nil && strings.HasPrefix(format, tableFilled) {
+		(*f)()
+	}
 	if e := l.log.Trace(); e.Enabled() {
 		e.Str("component", "badger").Msg(line(format, args))
 	}
 }
+
+// onFilled has f called for each table that a merge has filled, by the goroutine that fills
+// the next one after that.
+func (l *badgerLog) onFilled(f func()) { l.filled.Store(&f) }
 
 func line(format string, args []any) string { return strings.TrimSpace(fmt.Sprintf(format, args...)) }
 

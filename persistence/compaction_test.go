@@ -2,7 +2,9 @@ package persistence
 
 import (
 	"bytes"
+	"runtime"
 	"runtime/pprof"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -116,8 +118,63 @@ func TestRoomForTablesIsGivenBack(t *testing.T) {
 	if pieces := c.pieces(); !pieces.IsValid() || pieces.Len() == 0 {
 		t.Fatalf("got %v, want what Badger keeps", pieces)
 	}
-	c.giveBack()
+	if freed := c.giveBack(); freed < 2*tableSize {
+		t.Errorf("got %d bytes freed, want a table's room at least, of %d", freed, 2*tableSize)
+	}
 	if n := c.pieces().Len(); n != 0 {
 		t.Errorf("got %d pieces that are kept, want none", n)
+	}
+	if freed := c.giveBack(); freed != 0 {
+		t.Errorf("got %d bytes freed where none were kept", freed)
+	}
+}
+
+// What was freed does not count as in use: the heap would be let grow by as much again.
+func TestHeapIsCollectedWhenMuchOfItIsGivenBack(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{byHand: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := s.backend.(*disk)
+	d.reclaimer = reclaimer{}
+	if err := d.reclaim(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	before := liveBytes()
+	freed := compactionOf(d.db).giveBack()
+	if freed < before/heapShare {
+		t.Fatalf("got %d bytes freed of %d, want more", freed, before)
+	}
+	if after := liveBytes(); after > before-freed/2 {
+		t.Errorf("got %d bytes that count as in use, of %d of which %d were freed", after, before, freed)
+	}
+}
+
+// A merge tells of each table it has filled, before it goes on.
+func TestMergeTellsOfTheTablesItFills(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{byHand: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := s.backend.(*disk)
+	var filled atomic.Int32
+	d.log.onFilled(func() { filled.Add(1) })
+	for range 3 {
+		d.reclaimer = reclaimer{}
+		if err := d.reclaim(time.Now()); err != nil { // two memtables full
+			t.Fatal(err)
+		}
+	}
+	if err := d.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	if filled.Load() == 0 {
+		t.Error("it was told of none")
 	}
 }

@@ -140,6 +140,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	d.log.tell(s.fail)
 	d.collector = newCollector(d, s.suspect)
+	d.log.onFilled(d.collector.compaction.filled)
 	d.mover = newMover(s, d, o)
 	return s, nil
 }
