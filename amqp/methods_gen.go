@@ -1660,6 +1660,8 @@ func (m *BasicPublish) Append(dst []byte) []byte {
 }
 
 // BasicReturn is basic.return (60.50), sent by the server and followed by content.
+//
+// The routing key need not be UTF-8 (W-28).
 type BasicReturn struct {
 	ReplyCode  uint16
 	ReplyText  string
@@ -1679,7 +1681,7 @@ func (m *BasicReturn) Decode(b []byte) error {
 	m.ReplyCode = d.short()
 	m.ReplyText = d.name()
 	m.Exchange = d.name()
-	m.RoutingKey = d.name()
+	m.RoutingKey = d.shortstr()
 	return d.end(b, 60, 50)
 }
 
@@ -1694,6 +1696,8 @@ func (m *BasicReturn) Append(dst []byte) []byte {
 }
 
 // BasicDeliver is basic.deliver (60.60), sent by the server and followed by content.
+//
+// The routing key need not be UTF-8 (W-28).
 type BasicDeliver struct {
 	ConsumerTag string
 	DeliveryTag uint64
@@ -1716,7 +1720,7 @@ func (m *BasicDeliver) Decode(b []byte) error {
 	bits := d.octet()
 	m.Redelivered = bits&1 != 0
 	m.Exchange = d.name()
-	m.RoutingKey = d.name()
+	m.RoutingKey = d.shortstr()
 	return d.end(b, 60, 60)
 }
 
@@ -1763,6 +1767,8 @@ func (m *BasicGet) Append(dst []byte) []byte {
 }
 
 // BasicGetOk is basic.get-ok (60.71), sent by the server and followed by content.
+//
+// The routing key need not be UTF-8 (W-28).
 type BasicGetOk struct {
 	DeliveryTag  uint64
 	Redelivered  bool
@@ -1784,7 +1790,7 @@ func (m *BasicGetOk) Decode(b []byte) error {
 	bits := d.octet()
 	m.Redelivered = bits&1 != 0
 	m.Exchange = d.name()
-	m.RoutingKey = d.name()
+	m.RoutingKey = d.shortstr()
 	m.MessageCount = d.long()
 	return d.end(b, 60, 71)
 }

@@ -12,6 +12,9 @@ import (
 // publishers whose routing keys are not (W-28).
 const borrowing = "BasicPublish"
 
+// opaque are the methods that carry such a routing key on to a client.
+var opaque = map[string]bool{"BasicReturn": true, "BasicDeliver": true, "BasicGetOk": true}
+
 func writeMethods(b *bytes.Buffer, s *spec) {
 	b.WriteString("import \"encoding/binary\"\n\n")
 	b.WriteString("// NewMethod returns an empty method to decode into, or nil when the ids name none.\n")
@@ -48,6 +51,9 @@ func writeMethod(b *bytes.Buffer, c class, m method) {
 		b.WriteString("//\n// Its strings alias the bytes it was decoded from and are valid until those are reused.\n")
 		b.WriteString("// They need not be UTF-8 (W-28).\n")
 	}
+	if opaque[name] {
+		b.WriteString("//\n// The routing key need not be UTF-8 (W-28).\n")
+	}
 	fmt.Fprintf(b, "type %s struct {\n", name)
 	for _, f := range m.Fields {
 		if !f.Reserved {
@@ -63,7 +69,7 @@ func writeMethod(b *bytes.Buffer, c class, m method) {
 
 	b.WriteString("// Decode reads the arguments, which are all of b; see Method.\n")
 	fmt.Fprintf(b, "func (m *%s) Decode(b []byte) error {\nd := decoder{b: b}\n", name)
-	writeDecode(b, m, name == borrowing)
+	writeDecode(b, m, name)
 	fmt.Fprintf(b, "return d.end(b, %d, %d)\n}\n\n", c.Index, m.Index)
 
 	b.WriteString("// Append appends the method's ids and arguments to dst.\n")
@@ -105,7 +111,7 @@ func content(m method) string {
 	return ""
 }
 
-func writeDecode(b *bytes.Buffer, m method, borrow bool) {
+func writeDecode(b *bytes.Buffer, m method, name string) {
 	declared := false
 	for i := 0; i < len(m.Fields); {
 		f := m.Fields[i]
@@ -134,8 +140,10 @@ func writeDecode(b *bytes.Buffer, m method, borrow bool) {
 			read = "skipShortstr"
 		case f.Reserved && f.Type == "longstr":
 			read = "skipLongstr"
-		case f.Type == "shortstr" && borrow:
+		case f.Type == "shortstr" && name == borrowing:
 			read = "borrowedShortstr"
+		case f.Type == "shortstr" && opaque[name] && f.Name == "routing-key":
+			read = "shortstr"
 		case f.Type == "shortstr":
 			read = "name"
 		}
