@@ -23,6 +23,8 @@ type Options struct {
 	Log zerolog.Logger
 	// Broker is what is looked after.
 	Broker *broker.Broker
+	// Clock is the time for everything that is decided; time.Now when nil.
+	Clock func() time.Time
 	// Node tells what the broker does not know of itself.
 	Node func() Node
 	// Backuper makes the backups.
@@ -44,6 +46,9 @@ type api struct {
 
 // Handler is the API. A broker may be given several, for listeners with different trust.
 func Handler(o Options) http.Handler {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	a := &api{Options: o, foreign: http.NewCrossOriginProtection(), large: make(chan struct{}, maxLargeAtOnce)}
 	return http.HandlerFunc(a.serve)
 }
@@ -99,7 +104,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	c := &call{api: a, w: w, r: r, now: time.Now()}
+	c := &call{api: a, w: w, r: r, now: a.Clock()}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		defer stopOnPanic()
 	}

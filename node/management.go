@@ -116,6 +116,7 @@ func (n *Node) managementOptions(c config.Config, o Options, started time.Time) 
 	return management.Options{
 		Log:      n.log,
 		Broker:   n.broker,
+		Clock:    n.clock.now,
 		Backuper: backuper{n.store, n.log},
 
 		MaxMessageBytes: int(c.AMQP.MaxMessageSize),

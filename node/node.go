@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -39,6 +38,7 @@ type Node struct {
 	metrics    metricsServer
 	management managementServer
 	watch      *watch
+	clock      *clock
 	relax      func(alarm bool)
 
 	certificates *certificates.Store // nil without TLS
@@ -58,23 +58,28 @@ func Start(c config.Config, o Options) (*Node, error) {
 }
 
 func (n *Node) start(c config.Config, o Options) (err error) {
-	started := time.Now()
+	k := newClock()
+	n.clock = k
+	started := k.start
 	if n.certificates, err = loadCertificates(c.TLS, o.Log); err != nil {
 		return err
 	}
 	dir := storeDir(c)
+	if dir != "" {
+		k.compare(dir, o.Log)
+	}
 	if n.store, err = openStore(c, dir, o.Log); err != nil {
 		return err
 	}
-	n.broker = broker.New(brokerOptions(c), n.store, n.store, rand.Reader)
-	if err := n.broker.Restore(time.Now(), n.store.Catalog(), n.store.Restore); err != nil {
+	n.broker = broker.New(brokerOptions(c, k.now), n.store, n.store, rand.Reader)
+	if err := n.broker.Restore(k.now(), n.store.Catalog(), n.store.Restore); err != nil {
 		return err
 	}
 	n.store.Start()
-	if err := loadDefinitions(time.Now(), n.broker, c, o.Log); err != nil {
+	if err := loadDefinitions(k.now(), n.broker, c, o.Log); err != nil {
 		return err
 	}
-	if err := declare(time.Now(), n.broker, c.Topology); err != nil {
+	if err := declare(k.now(), n.broker, c.Topology); err != nil {
 		return err
 	}
 	if err := n.settle(); err != nil {
@@ -85,7 +90,7 @@ func (n *Node) start(c config.Config, o Options) (err error) {
 		return err
 	}
 	n.watch.start()
-	options := serverOptions(c, o, n.store)
+	options := serverOptions(c, o, n.store, k.now)
 	options.TLS, options.MaxNewcomers = n.amqpTLS(c.TLS), mostNewcomers(c.AMQP, metrics.ReadProcess(c.DataDir).MaxFiles)
 	if n.server, err = server.Start(n.broker, options); err != nil {
 		return err

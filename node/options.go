@@ -32,7 +32,7 @@ func connections(configured, sockets int) int {
 	return sockets - sockets/5
 }
 
-func brokerOptions(c config.Config) broker.Options {
+func brokerOptions(c config.Config, clock func() time.Time) broker.Options {
 	return broker.Options{
 		NodeName:        c.NodeName,
 		ClusterName:     c.NodeName,
@@ -43,7 +43,7 @@ func brokerOptions(c config.Config) broker.Options {
 		LoopbackUsers:   c.LoopbackUsers,
 		QueueMemory:     int64(c.Store.QueueMemory),
 		ConsumerTimeout: c.AMQP.ConsumerTimeout,
-		Clock:           time.Now,
+		Clock:           clock,
 		MaxUnpublished:  memoryLimit(c.MemoryLimit, Memory()) / 2,
 
 		DelayedDefaultExchange: c.DelayedDefaultExchange,
@@ -63,10 +63,11 @@ func brokerOptions(c config.Config) broker.Options {
 
 // serverOptions are c's. A shutdown timeout of zero cuts clients off at once, where a zero
 // CloseWait would be the default.
-func serverOptions(c config.Config, o Options, g server.Gate) server.Options {
+func serverOptions(c config.Config, o Options, g server.Gate, clock func() time.Time) server.Options {
 	s := server.Options{
 		Listen:    c.Listen,
 		Gate:      g,
+		Clock:     clock,
 		Log:       o.Log,
 		CloseWait: max(c.ShutdownTimeout, 1),
 		HighWater: int(c.AMQP.OutboundHighWater),

@@ -39,7 +39,7 @@ func CheckTopology(c config.Config) error {
 	store := persistence.NewMemory(persistence.Options{})
 	store.Start()
 	defer store.Close()
-	b := broker.New(brokerOptions(c), store, store, rand.Reader)
+	b := broker.New(brokerOptions(c, time.Now), store, store, rand.Reader)
 	if err := b.Restore(time.Now(), topology.Catalog{}, store.Restore); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func newBroker(t *testing.T) *broker.Broker {
 	store := persistence.NewMemory(persistence.Options{})
 	store.Start()
 	t.Cleanup(func() { store.Close() })
-	b := broker.New(brokerOptions(config.Default()), store, store, rand.Reader)
+	b := broker.New(brokerOptions(config.Default(), time.Now), store, store, rand.Reader)
 	if err := b.Restore(time.Now(), topology.Catalog{}, store.Restore); err != nil {
 		t.Fatal(err)
 	}

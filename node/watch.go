@@ -35,6 +35,7 @@ type watch struct {
 	disk   *diskWatch   // nil without a disk to watch, and so is commit
 	commit *commitWatch // on a goroutine of its own: a disk that hangs holds up who looks at it
 	memory *memoryWatch // nil when it is not known how much there is
+	clock  *clock       // the wall clock; nil in tests of the others
 
 	release *releaser // nil when memory is not given back
 
@@ -50,6 +51,9 @@ func (w *watch) start() {
 	}
 	if k := w.commit; k != nil {
 		w.repeat(func(now time.Time) time.Duration { return k.look(now, w.set, w.log) })
+	}
+	if k := w.clock; k != nil {
+		w.repeat(func(time.Time) time.Duration { return k.look(k.now(), w.log) })
 	}
 	if m := w.memory; m != nil {
 		m.asked = make(chan struct{}, 1)
@@ -222,7 +226,7 @@ func (p storePlace) Check() { p.CheckPlace() }
 // watchFor is the watch of a node whose store is in dir, or in memory when dir is empty.
 func (n *Node) watchFor(c config.Config, dir string) error {
 	memory := newRuntimeMemory()
-	n.watch = &watch{set: n.setAlarm, log: n.log, release: &releaser{memory: memory, left: memory.Held()}}
+	n.watch = &watch{set: n.setAlarm, log: n.log, clock: n.clock, release: &releaser{memory: memory, left: memory.Held()}}
 	if limit := memoryLimit(c.MemoryLimit, Memory()); limit > 0 {
 		n.watch.memory = &memoryWatch{limit: limit, exhausted: exhaustion(limit, Memory()), gauge: new(heap), press: n.broker.SetPressure, relax: n.relax}
 	}

@@ -131,7 +131,7 @@ func (c *conn) over(err error) {
 	if f := c.failure.Load(); f != nil {
 		err = *f
 	}
-	c.core.Close(time.Now(), err)
+	c.core.Close(c.s.opts.Clock(), err)
 	reason := c.core.Reason()
 	var unheard *broker.TooManyLogins
 	switch {
@@ -219,7 +219,7 @@ func (c *conn) read() (err error) {
 	defer func() { c.s.buffered.Add(int64(smallRead - len(c.buf))) }()
 	quiet := false
 	for {
-		now := time.Now()
+		now := c.s.opts.Clock()
 		if err := c.tick(now); err != nil {
 			return err
 		}
@@ -307,7 +307,7 @@ var passed = time.Unix(1, 0)
 func (c *conn) feed() error {
 	published := false
 	for {
-		now := time.Now()
+		now := c.s.opts.Clock()
 		n, err := c.core.Feed(now, c.buf[:c.have])
 		published = c.core.Flush(now) || published
 		c.have = copy(c.buf, c.buf[n:c.have])
@@ -487,7 +487,7 @@ func (c *conn) shutdown(reason error) error {
 			}
 		}
 	}
-	now := time.Now()
+	now := c.s.opts.Clock()
 	c.core.Shutdown(now, reason)
 	c.core.Flush(now)
 	return nil

@@ -42,6 +42,9 @@ type Options struct {
 	MaxNewcomers, MaxNewcomersPerAddress int
 	// Connection is what every connection is made with; its callbacks are the server's.
 	Connection connection.Options
+	// Clock is the time for everything that is decided; time.Now when nil. Its times have the
+	// system's monotonic reading, because the deadlines of sockets are made of them.
+	Clock func() time.Time
 	// Gate may be nil.
 	Gate Gate
 	Log  zerolog.Logger
@@ -101,6 +104,9 @@ func Start(b *broker.Broker, o Options) (*Server, error) {
 	}
 	if o.CloseWait == 0 {
 		o.CloseWait = 3 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if o.Connection.Replies == nil {
 		o.Connection.Replies = new(connection.ReplyConsumers)
@@ -222,7 +228,7 @@ func (s *Server) accept(l listener) {
 
 // take has a connection served that was just accepted, unless there are too many already.
 func (s *Server) take(nc net.Conn, secure bool) {
-	now := time.Now()
+	now := s.opts.Clock()
 	s.seats.take()
 	if s.spare(now, nc) && s.admit(now, nc) {
 		// Shutdown waits for those who accept before it waits for those who serve.
@@ -272,7 +278,7 @@ func (s *Server) tick() {
 		case <-s.stop:
 			return
 		}
-		now := time.Now()
+		now := s.opts.Clock()
 		if next := turn(now); !next.IsZero() {
 			timer.Reset(max(0, time.Until(next))) // the turn has taken its time
 		}

@@ -36,7 +36,7 @@ func (w *writer) next() (n int, err error) {
 	}
 	n, drained := w.c.out.Take(&w.batch)
 	if drained {
-		w.c.core.Drained(time.Now())
+		w.c.core.Drained(w.c.s.opts.Clock())
 	}
 	if n > 0 {
 		err = w.write(n)
