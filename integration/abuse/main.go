@@ -91,6 +91,7 @@ func rows() []row {
 	all = append(all, slowOrDead()...)
 	all = append(all, inNumbers()...)
 	all = append(all, shortOfThings()...)
+	all = append(all, outOfTime()...)
 	return all
 }
 
@@ -165,7 +166,7 @@ func one(tg target, n *remote, r row, usual time.Duration) (res result, alive bo
 	t := &trial{target: tg, row: r, patience: 5 * time.Second}
 	began := time.Now()
 	res.err = t.attempt()
-	res.took = time.Since(began)
+	res.took, res.unable = time.Since(began), t.unable
 	for i, text := range t.got {
 		if i > 0 {
 			res.got += "; "

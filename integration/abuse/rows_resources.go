@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/leveretmq/leveret/amqp"
@@ -158,15 +157,6 @@ func shortOfThings() []row {
 					}
 				})
 			})
-		}},
-		{id: "E20", input: "the broker is stopped for 3 s and goes on", want: "serves as before", kind: slow, alarm: true, run: func(t *trial) {
-			t.needProcess()
-			q := t.held(func(p *peer) {}, 1)
-			t.must(syscall.Kill(t.pid, syscall.SIGSTOP))
-			time.Sleep(3 * time.Second)
-			t.must(syscall.Kill(t.pid, syscall.SIGCONT))
-			t.returned(q, 6*time.Second)
-			t.note("serves")
 		}},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,9 @@ type trial struct {
 	patience time.Duration // for what comes at once
 	got      []string
 
+	ends   []func() // what is to be done at the end, the last first
+	unable bool     // the row could not be run
+
 	mu    sync.Mutex // guards the fields below
 	peers []*peer
 }
@@ -43,6 +47,15 @@ type trial struct {
 type failure struct{ text string }
 
 func (t *trial) failf(format string, args ...any) { panic(failure{fmt.Sprintf(format, args...)}) }
+
+// unable is what a row panics with that cannot be run on this machine.
+type unable struct{ text string }
+
+// cannot ends a row that this machine has not got the means for.
+func (t *trial) cannot(format string, args ...any) { panic(unable{fmt.Sprintf(format, args...)}) }
+
+// after has f done when the row has ended, however it ends.
+func (t *trial) after(f func()) { t.ends = append(t.ends, f) }
 
 func (t *trial) must(err error) {
 	if err != nil {
@@ -69,8 +82,15 @@ func (t *trial) attempt() (err error) {
 			p.reset()
 		}
 		t.mu.Unlock()
-		switch p := recover().(type) {
+		p := recover()
+		for _, f := range slices.Backward(t.ends) {
+			f()
+		}
+		switch p := p.(type) {
 		case nil:
+		case unable:
+			t.unable = true
+			t.note("%s", p.text)
 		case failure:
 			err = fmt.Errorf("%s", p.text)
 		default:
@@ -88,12 +108,17 @@ type result struct {
 	p99  time.Duration
 	took time.Duration
 	err  error // nil when it passed
+
+	unable bool // it was not run
 }
 
 func (r result) String() string {
 	verdict := "pass"
-	if r.err != nil {
+	switch {
+	case r.err != nil:
 		verdict = "FAIL: " + r.err.Error()
+	case r.unable:
+		verdict = "not run"
 	}
 	return strings.Join([]string{r.row.id, r.row.input, r.row.want, r.got,
 		r.p99.Round(10 * time.Microsecond).String(), r.took.Round(time.Millisecond).String(), verdict}, " | ")
