@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,18 @@ func main() {
 		}
 		return
 	}
-	failed, err := command(os.Args[1:], os.Stdout)
+	if uri := os.Getenv(holderOf); uri != "" {
+		if err := beHolder(uri, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "holder:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	args := os.Args[1:]
+	if rows := os.Getenv(rowsOf); rows != "" {
+		args = strings.Fields(rows)
+	}
+	failed, err := command(args, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "abuse:", err)
 		os.Exit(2)
@@ -27,6 +39,10 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// rowsOf is the variable with the arguments of a command that was started by one of its rows,
+// which may be that of a test.
+const rowsOf = "ABUSE_ROWS"
 
 func command(args []string, out io.Writer) (failed int, err error) {
 	f := flag.NewFlagSet("abuse", flag.ContinueOnError)
@@ -92,6 +108,7 @@ func rows() []row {
 	all = append(all, inNumbers()...)
 	all = append(all, shortOfThings()...)
 	all = append(all, outOfTime()...)
+	all = append(all, aroundTheProcess()...)
 	return all
 }
 

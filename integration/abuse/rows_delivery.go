@@ -117,6 +117,7 @@ func deliveries() []row {
 				p.ends("conn 320", "cut")
 			})
 		}},
+		{id: "C43", input: "update-secret, a new password, worse rights; mechanisms whose credentials expire", want: "any secret will do (C-35), rights are those of now; there are none", run: secrets},
 		{id: "C44", input: "HTTP: huge bodies and headers, slow bodies, deep JSON, wrong methods, ../", want: "4xx", kind: slow, run: abuseHTTP},
 		{id: "C45", input: "definitions: half valid, circular, deep", want: "all or nothing, the item named", run: func(t *trial) {
 			t.needManagement()
@@ -136,6 +137,53 @@ func deliveries() []row {
 			t.note("400")
 		}},
 	}
+}
+
+// secrets tells what there is of credentials that change while a client is connected. Those
+// that expire by themselves are tokens, and no mechanism that is offered takes one: the users
+// are the broker's own, or names in certificates, which are looked at when a client comes.
+func secrets(t *trial) {
+	t.withUser("c43", permission{".*", ".*", ".*"}, func(login *trial) {
+		p := login.dial()
+		p.raw([]byte(amqp.ProtocolHeader))
+		for _, m := range strings.Fields(p.want("connection.start").(*amqp.ConnectionStart).Mechanisms) {
+			if m != "PLAIN" && m != "AMQPLAIN" && m != "EXTERNAL" {
+				t.failf("the mechanism %s is offered, and this row does not know whether its credentials expire", m)
+			}
+		}
+		c := login.client()
+		c.call(1, &amqp.QueueDeclare{Queue: "abuse.c43", Exclusive: true}, "queue.declare-ok")
+		for _, secret := range []string{"abuse", "another", "", strings.Repeat("s", 100000)} {
+			c.call(0, &amqp.ConnectionUpdateSecret{NewSecret: secret, Reason: "row C43"}, "connection.update-secret-ok")
+		}
+		c.publish("", "abuse.c43", nil, []byte("goes"))
+		if n := c.count("abuse.c43"); n != 1 {
+			t.failf("%d messages after update-secret, want 1", n)
+		}
+		// Whoever is in stays when the password is another, and the old one lets nobody in.
+		t.api("PUT", "/api/users/c43", map[string]string{"password": "changed", "tags": ""}, 204)
+		c.alive()
+		old := login.greeted()
+		old.send(0, login.startOk("PLAIN", "\x00c43\x00abuse"))
+		old.want("conn 403")
+		// Worse rights are those of the next operation, whatever secret is given again.
+		t.api("PUT", "/api/permissions/"+url.PathEscape(t.vhost)+"/c43", permission{".*", "", ""}, 201, 204)
+		c.call(0, &amqp.ConnectionUpdateSecret{NewSecret: "changed", Reason: "row C43"}, "connection.update-secret-ok")
+		c.publish("", "abuse.c43", nil, []byte("does not"))
+		c.ends("chan 403")
+		c.send(1, &amqp.ChannelCloseOk{})
+		c.call(2, &amqp.ChannelOpen{}, "channel.open-ok")
+		c.send(2, &amqp.BasicConsume{Queue: "abuse.c43"})
+		c.ends("chan 403")
+		c.alive()
+		// Before there is a user nothing of it is known.
+		early := login.greeted()
+		early.send(0, &amqp.ConnectionUpdateSecret{NewSecret: "abuse", Reason: "row C43"})
+		if got := early.outcomeWithin(200 * time.Millisecond); got == "connection.update-secret-ok" {
+			t.failf("got %s before login", got)
+		}
+		login.note("update-secret-ok; none of the mechanisms has credentials that expire")
+	})
 }
 
 func (t *trial) nackMany(n int) {

@@ -99,6 +99,11 @@ func slowOrDead() []row {
 			p.alive()
 			t.note("stays")
 		}},
+		{id: "D8", input: "a client is stopped for a second and goes on", want: "stays, acknowledges", kind: slow, run: func(t *trial) { t.frozen(time.Second, 2) }},
+		{id: "D8s", input: "a client with heartbeats of 1 s is stopped for 4 s", want: asD5, kind: slow, run: func(t *trial) { t.frozen(4*time.Second, 1) }},
+		{id: "D8l", input: "a client with heartbeats of 1 s is stopped for 60 s", want: asD5, kind: heavy, run: func(t *trial) { t.frozen(time.Minute, 1) }},
+		{id: "D8m", input: "a client with heartbeats of 60 s is stopped for 600 s", want: asD5, kind: heavy, run: func(t *trial) { t.frozen(10*time.Minute, 60) }},
+		{id: "D8n", input: "a client without heartbeats is stopped for 60 s", want: "stays, acknowledges", kind: heavy, run: func(t *trial) { t.frozen(time.Minute, 0) }},
 		{id: "D9s", input: "1,000 connections opened and closed", want: "no leak", run: func(t *trial) { t.churn(1000, 10*time.Second) }},
 		{id: "D10s", input: "500 idle connections", want: "at most 20 KiB each", run: func(t *trial) { t.idle(500, 20) }},
 		{id: "D12", input: "more connections than a user may have", want: "conn 530 that says so", run: func(t *trial) {
