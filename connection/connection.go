@@ -313,11 +313,13 @@ func (c *Connection) sent(waiting int) {
 
 // Flush ends a batch: what calls on queues asked for is carried out, confirms that wait
 // for nothing are appended, and everyone who was given something to send is woken once.
-// It reports whether the connection published something in this batch, so that it may be
-// made to wait when the disk is behind (S-25).
+// It reports whether the connection published something in this batch that waits for the
+// disk, so that it may be made to wait when the disk is behind (S-25). Whoever publishes
+// what is never stored has nothing to do with a disk that others keep busy (P8).
 func (c *Connection) Flush(now time.Time) (published bool) {
 	c.tellHolding()
 	c.b.CarryOut(now, &c.effects)
+	unstored := c.effects.Unstored > 0
 	for i, ch := range c.confirmed {
 		ch.sendConfirms(&c.effects.Wakes)
 		c.confirmed[i] = nil
@@ -330,7 +332,7 @@ func (c *Connection) Flush(now time.Time) (published bool) {
 	}
 	c.publishing = c.publishing[:0]
 	c.tally.flush(&c.b.Counters, c.vhost)
-	published, c.published = c.published, false
+	published, c.published = c.published && unstored, false
 	return published
 }
 

@@ -240,7 +240,11 @@ func TestFastPublisherIsNotReadForAWhile(t *testing.T) {
 			close(done)
 		}()
 		check(t, publisher.SetWriteDeadline(time.Now().Add(time.Hour)))
-		say(publisher, helloOf(2))
+		octets := helloOf(2)
+		octets = amqp.AppendMethod(octets, 1, &amqp.QueueDeclare{Queue: "kept", Durable: true})
+		octets = amqp.AppendMethod(octets, 1, &amqp.BasicPublish{RoutingKey: "kept"})
+		octets = amqp.AppendHeader(octets, 1, 0, (&amqp.Properties{Flags: amqp.FlagDeliveryMode, DeliveryMode: 2}).Append(nil))
+		say(publisher, octets)
 		synctest.Wait()
 		wrote := make(chan time.Duration)
 		go func() {

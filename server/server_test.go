@@ -316,23 +316,27 @@ func (g *closedGate) WaitRoom(ctx context.Context) error {
 	}
 }
 
-// TestOnlyPublishersWaitForTheDisk: they have been answered by then (S-25).
+// TestOnlyPublishersWaitForTheDisk: they have been answered by then (S-25). Whoever publishes
+// what is never stored does not wait (P8).
 func TestOnlyPublishersWaitForTheDisk(t *testing.T) {
 	gate := &closedGate{waiting: make(chan struct{}, 1), open: make(chan struct{})}
 	r := start(t, func(o *Options) { o.Gate = gate })
-	publisher, other := r.channel(), r.channel()
-	_, err := publisher.QueueDeclare("q", false, false, false, false, nil)
+	publisher, other, transient := r.channel(), r.channel(), r.channel()
+	_, err := publisher.QueueDeclare("q", true, false, false, false, nil)
 	check(t, err)
 	check(t, publisher.Confirm(false))
-	c, err := publisher.PublishWithDeferredConfirm("", "q", false, false, amqp091.Publishing{Body: []byte("m")})
+	c, err := publisher.PublishWithDeferredConfirm("", "q", false, false, amqp091.Publishing{Body: []byte("m"), DeliveryMode: amqp091.Persistent})
 	check(t, err)
 	if ok, err := c.WaitContext(context.Background()); err != nil || !ok {
 		t.Errorf("not confirmed: %v", err)
 	}
+	check(t, transient.Publish("", "q", false, false, amqp091.Publishing{Body: []byte("n")}))
+	_, err = transient.QueueDeclarePassive("q", true, false, false, false, nil)
+	check(t, err)
 	<-gate.waiting
 	declared := make(chan error, 1)
 	go func() {
-		_, err := publisher.QueueDeclarePassive("q", false, false, false, false, nil)
+		_, err := publisher.QueueDeclarePassive("q", true, false, false, false, nil)
 		declared <- err
 	}()
 	_, ok, err := other.Get("q", true)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -135,6 +136,12 @@ func abuse(tg target, rows []row, out io.Writer) (results []result, err error) {
 	}
 	for _, r := range rows {
 		res, alive := one(tg, n, r, usual)
+		if s := (slowed{}); alive && errors.As(res.err, &s) {
+			// Whatever else the machine does may have done it. The row does not do it twice.
+			first := res
+			res, alive = one(tg, n, r, usual)
+			res.before = first.p99
+		}
 		results = append(results, res)
 		say(out, "%v", res)
 		if !alive {
@@ -166,9 +173,18 @@ func abuse(tg target, rows []row, out io.Writer) (results []result, err error) {
 }
 
 // most is how long the neighbour's messages may take while a row runs: five times as long
-// as usual, and never less than a time that shares two processors with the abuser.
+// as usual, and never less than a time that shares two processors with the abuser. While
+// publishers are blocked it has none.
 func (t *target) most(usual time.Duration) time.Duration {
-	return max(5*usual, cmp.Or(t.stall, 100*time.Millisecond))
+	return max(5*usual, cmp.Or(t.stall, 50*time.Millisecond))
+}
+
+// slowed is what is wrong when the neighbour's messages took too long.
+type slowed struct{ p99, most time.Duration }
+
+// Error implements error.
+func (s slowed) Error() string {
+	return fmt.Sprintf("the neighbour's p99 is %v, want at most %v", s.p99.Round(10*time.Microsecond), s.most)
 }
 
 // one runs a row.
@@ -205,8 +221,8 @@ func one(tg target, n *remote, r row, usual time.Duration) (res result, alive bo
 	case res.err != nil:
 	case err != nil:
 		res.err = err
-	case p99 > tg.most(usual) && !r.alarm:
-		res.err = fmt.Errorf("the neighbour's p99 is %v, want at most %v", p99, tg.most(usual))
+	case p99 > tg.most(usual):
+		res.err = slowed{p99, tg.most(usual)}
 	}
 	if err := tg.settle(before, r.kind); err != nil && res.err == nil {
 		res.err = err

@@ -32,6 +32,7 @@ type neighbour struct {
 	took    []time.Duration
 	err     error
 	blocked bool
+	freed   time.Time // when it was blocked last, the end of that
 	last    time.Time // when the last message came
 }
 
@@ -173,6 +174,9 @@ func (n *neighbour) publish() {
 			return
 		case <-tick.C:
 		}
+		if n.isBlocked() {
+			continue // as clients do that have been told
+		}
 		binary.BigEndian.PutUint64(body, uint64(time.Now().UnixNano()))
 		_ = n.pub.conn.SetWriteDeadline(time.Now().Add(5 * time.Minute)) // an alarm may last
 		if _, err := n.pub.conn.Write(content(nil, 1, "", n.queue, nil, body)); err != nil {
@@ -180,6 +184,12 @@ func (n *neighbour) publish() {
 			return
 		}
 	}
+}
+
+func (n *neighbour) isBlocked() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.blocked
 }
 
 // confirms reads what the publisher is told.
@@ -192,6 +202,7 @@ func (n *neighbour) confirms() {
 			n.mu.Lock()
 			n.blocked = got == "connection.blocked"
 			n.last = time.Now()
+			n.freed = n.last
 			n.mu.Unlock()
 		default:
 			n.failed(fmt.Errorf("the neighbour's publisher got %s %s", got, n.pub.text))
@@ -212,10 +223,13 @@ func (n *neighbour) consume() {
 			n.failed(err)
 			return
 		}
-		now := time.Now()
-		took := now.Sub(time.Unix(0, int64(binary.BigEndian.Uint64(d.body))))
+		now, sent := time.Now(), time.Unix(0, int64(binary.BigEndian.Uint64(d.body)))
 		n.mu.Lock()
-		n.took, n.last = append(n.took, took), now
+		n.last = now
+		// What was on its way when the neighbour was told to wait has waited, too.
+		if !n.blocked && sent.After(n.freed) {
+			n.took = append(n.took, now.Sub(sent))
+		}
 		n.mu.Unlock()
 	}
 }

@@ -184,7 +184,7 @@ func wallClock(t *trial) {
 	}
 	o.binary = moved.path
 	o.launch()
-	const long, short = 20 * time.Minute, 1500 * time.Millisecond
+	const long, short = 20 * time.Minute, time.Second
 	ttl := func(d time.Duration) amqp.Table {
 		return amqp.Table{{Name: "x-message-ttl", Value: int32(d / time.Millisecond)}}
 	}

@@ -105,11 +105,12 @@ func (t *trial) attempt() (err error) {
 type result struct {
 	row  row
 	got  string
-	p99  time.Duration
+	p99  time.Duration // of the neighbour's messages
 	took time.Duration
 	err  error // nil when it passed
 
-	unable bool // it was not run
+	unable bool          // it was not run
+	before time.Duration // the neighbour's when the row ran first, if that was too long
 }
 
 func (r result) String() string {
@@ -120,8 +121,12 @@ func (r result) String() string {
 	case r.unable:
 		verdict = "not run"
 	}
+	p99 := r.p99.Round(10 * time.Microsecond).String()
+	if r.before > 0 {
+		p99 = r.before.Round(10*time.Microsecond).String() + ", then " + p99
+	}
 	return strings.Join([]string{r.row.id, r.row.input, r.row.want, r.got,
-		r.p99.Round(10 * time.Microsecond).String(), r.took.Round(time.Millisecond).String(), verdict}, " | ")
+		p99, r.took.Round(time.Millisecond).String(), verdict}, " | ")
 }
 
 // each runs f for every one of some inputs, at the same time, and fails when one does.
