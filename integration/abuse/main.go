@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -134,20 +136,26 @@ func abuse(tg target, rows []row, out io.Writer) (results []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range rows {
-		res, alive := one(tg, n, r, usual)
-		if s := (slowed{}); alive && errors.As(res.err, &s) {
-			// Whatever else the machine does may have done it. The row does not do it twice.
-			first := res
-			res, alive = one(tg, n, r, usual)
-			res.before = first.p99
+	for _, some := range together(rows) {
+		got, alive := run(tg, n, some, usual)
+		if s := (slowed{}); alive && errors.As(got[0].err, &s) {
+			// Whatever else the machine does may have done it. They do not do it twice.
+			first := got[0].p99
+			got, alive = run(tg, n, some, usual)
+			for i := range got {
+				got[i].before = first
+			}
 		}
-		results = append(results, res)
-		say(out, "%v", res)
+		results = append(results, got...)
+		failed := false
+		for _, res := range got {
+			say(out, "%v", res)
+			failed = failed || res.err != nil
+		}
 		if !alive {
-			return results, fmt.Errorf("the broker is gone with row %s", r.id)
+			return results, fmt.Errorf("the broker is gone with row %s", some[0].id)
 		}
-		if res.err != nil {
+		if failed {
 			// Whatever became of the neighbour is not the next row's.
 			n.close()
 			for began := time.Now(); ; time.Sleep(time.Second) {
@@ -187,47 +195,77 @@ func (s slowed) Error() string {
 	return fmt.Sprintf("the neighbour's p99 is %v, want at most %v", s.p99.Round(10*time.Microsecond), s.most)
 }
 
-// one runs a row.
-func one(tg target, n *remote, r row, usual time.Duration) (res result, alive bool) {
-	res.row = r
+// together tells which rows are run at the same time: those that wait are, and come first.
+func together(rows []row) (all [][]row) {
+	var waits []row
+	for _, r := range rows {
+		if r.kind == waiting {
+			waits = append(waits, r)
+		} else {
+			all = append(all, []row{r})
+		}
+	}
+	if len(waits) > 0 {
+		all = slices.Insert(all, 0, waits)
+	}
+	return all
+}
+
+// run runs rows at the same time. What the neighbour and the broker have to say of them is said
+// of all of them.
+func run(tg target, n *remote, rows []row, usual time.Duration) (results []result, alive bool) {
+	results = make([]result, len(rows))
+	fail := func(err error) {
+		for i := range results {
+			if results[i].err == nil {
+				results[i].err = err
+			}
+		}
+	}
+	for i, r := range rows {
+		results[i].row = r
+	}
 	before, err := tg.read()
 	if err != nil {
-		res.err = err
-		return res, false
+		fail(err)
+		return results, false
 	}
-	_, _ = n.take() // what was before is not this row's; an error stays
-	t := &trial{target: tg, row: r, patience: 5 * time.Second}
+	_, _ = n.take() // what was before is not theirs; an error stays
 	began := time.Now()
-	res.err = t.attempt()
-	res.took, res.unable = time.Since(began), t.unable
-	for i, text := range t.got {
-		if i > 0 {
-			res.got += "; "
-		}
-		res.got += text
+	var running sync.WaitGroup
+	for i, r := range rows {
+		running.Go(func() {
+			t, res := &trial{target: tg, row: r, patience: 5 * time.Second}, &results[i]
+			res.err = t.attempt()
+			res.took, res.unable, res.got = time.Since(began), t.unable, strings.Join(t.got, "; ")
+		})
 	}
+	running.Wait()
 	if tg.process != nil {
 		if err := tg.process.up(); err != nil {
-			res.err = err
-			return res, false
+			for i := range results {
+				results[i].err = err
+			}
+			return results, false
 		}
 	}
-	if res.took < 200*time.Millisecond && tg.stall == 0 {
-		time.Sleep(200*time.Millisecond - res.took) // so that a percentile means something
+	if took := time.Since(began); took < 200*time.Millisecond && tg.stall == 0 {
+		time.Sleep(200*time.Millisecond - took) // so that a percentile means something
 	}
 	p99, err := n.take()
-	res.p99 = p99
+	for i := range results {
+		results[i].p99 = p99
+	}
 	switch {
-	case res.err != nil:
 	case err != nil:
-		res.err = err
-	case p99 > tg.most(usual):
-		res.err = slowed{p99, tg.most(usual)}
+		fail(err)
+	case p99 > tg.most(usual) && !rows[0].alarm:
+		fail(slowed{p99, tg.most(usual)})
 	}
-	if err := tg.settle(before, r.kind); err != nil && res.err == nil {
-		res.err = err
+	if err := tg.settle(before, rows[0].kind); err != nil {
+		fail(err)
 	}
-	return res, true
+	return results, true
 }
 
 // settle waits until everything is back to where it was.

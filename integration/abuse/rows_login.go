@@ -15,10 +15,10 @@ import (
 // beforeLogin are the rows of clients that have not logged in.
 func beforeLogin() []row {
 	return []row{
-		{id: "A1", input: "connect, send nothing", want: "cut after the handshake timeout", kind: slow, run: func(t *trial) {
+		{id: "A1", input: "connect, send nothing", want: "cut after the handshake timeout", kind: waiting, run: func(t *trial) {
 			t.timesOut(func(*peer) {})
 		}},
-		{id: "A2", input: "the header, an octet at a time", want: "cut at the same time", kind: slow, run: func(t *trial) {
+		{id: "A2", input: "the header, an octet at a time", want: "cut at the same time", kind: waiting, run: func(t *trial) {
 			t.timesOut(func(p *peer) {
 				pause := t.handshake / 6
 				for _, b := range []byte(amqp.ProtocolHeader)[:5] {
@@ -61,12 +61,12 @@ func beforeLogin() []row {
 				p.ends("conn 501")
 			})
 		}},
-		{id: "A9", input: "a method on channel 1 before start-ok", want: "cut in silence (W-27)", kind: slow, run: func(t *trial) {
+		{id: "A9", input: "a method on channel 1 before start-ok", want: "cut in silence (W-27)", kind: waiting, run: func(t *trial) {
 			p := t.greeted()
 			p.send(1, &amqp.ChannelOpen{})
 			p.ends("cut", "conn 504", "conn 505")
 		}},
-		{id: "A10", input: "body and header frames before login", want: "conn 505, or cut on a channel", kind: slow, run: func(t *trial) {
+		{id: "A10", input: "body and header frames before login", want: "conn 505, or cut on a channel", kind: waiting, run: func(t *trial) {
 			each(t, []amqp.Frame{
 				{Type: amqp.FrameBody, Payload: []byte("x")}, {Type: amqp.FrameHeader, Payload: make([]byte, 14)},
 				{Type: amqp.FrameBody, Channel: 1, Payload: []byte("x")}, {Type: amqp.FrameHeader, Channel: 1, Payload: make([]byte, 14)},
@@ -80,7 +80,7 @@ func beforeLogin() []row {
 				t.note("%s", got)
 			})
 		}},
-		{id: "A11", input: "tune-ok or open before start-ok", want: "cut in silence (W-27)", kind: slow, run: func(t *trial) {
+		{id: "A11", input: "tune-ok or open before start-ok", want: "cut in silence (W-27)", kind: waiting, run: func(t *trial) {
 			each(t, []amqp.Method{&amqp.ConnectionTuneOk{FrameMax: frameMax}, &amqp.ConnectionOpen{VirtualHost: "/"}}, func(t *trial, m amqp.Method) {
 				p := t.greeted()
 				p.send(0, m)
@@ -96,16 +96,16 @@ func beforeLogin() []row {
 			q.send(1, &amqp.QueueDeclare{Queue: "abuse.early", Passive: true})
 			q.ends("chan 404")
 		}},
-		{id: "A13", input: "an unknown mechanism", want: "cut in silence (C-10)", kind: slow, run: func(t *trial) {
+		{id: "A13", input: "an unknown mechanism", want: "cut in silence (C-10)", kind: waiting, run: func(t *trial) {
 			p := t.greeted()
 			p.send(0, t.startOk("GSSAPI", "x"))
 			p.ends("cut")
 		}},
-		{id: "A14", input: "PLAIN without NULs, with one, with empty or huge parts", want: "refused", kind: slow, run: func(t *trial) {
+		{id: "A14", input: "PLAIN without NULs, with one, with empty or huge parts", want: "refused", kind: waiting, run: func(t *trial) {
 			each(t, []string{"guest", "\x00guest", "\x00\x00", "\x00guest\x00", "\x00\x00guest", "x\x00guest\x00guest", "\x00guest\x00wrong",
 				"\x00guest\x00" + strings.Repeat("p", 7000), "\x00guest\x00" + strings.Repeat("p", 1<<20)}, refused("PLAIN"))
 		}},
-		{id: "A15", input: "AMQPLAIN with wrong types, without LOGIN", want: "refused", kind: slow, run: func(t *trial) {
+		{id: "A15", input: "AMQPLAIN with wrong types, without LOGIN", want: "refused", kind: waiting, run: func(t *trial) {
 			bare := func(x amqp.Table) string { return string(amqp.AppendTable(nil, x)[4:]) }
 			each(t, []string{"", "x", bare(amqp.Table{{Name: "LOGIN", Value: int32(1)}, {Name: "PASSWORD", Value: true}}),
 				bare(amqp.Table{{Name: "PASSWORD", Value: "guest"}}), bare(amqp.Table{{Name: "LOGIN", Value: "guest"}}), "\xffLOGIN"}, refused("AMQPLAIN"))

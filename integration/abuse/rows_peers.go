@@ -92,7 +92,7 @@ func slowOrDead() []row {
 			p.open(frameMax, 2047, 1)
 			for range 10 {
 				p.raw(amqp.AppendHeartbeat(nil))
-				if got := p.outcomeWithin(500 * time.Millisecond); got != "open" {
+				if got := p.outcomeWithin(350 * time.Millisecond); got != "open" {
 					t.failf("got %s", got)
 				}
 			}

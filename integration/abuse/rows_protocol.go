@@ -391,7 +391,7 @@ func contents() []row {
 			q.want("chan 404")
 			t.note("close-ok in %v", time.Since(sent).Round(time.Millisecond))
 		}},
-		{id: "C37", input: "connection.close is ignored", want: "cut", kind: slow, run: func(t *trial) {
+		{id: "C37", input: "connection.close is ignored", want: "cut", kind: waiting, run: func(t *trial) {
 			p := t.tuned()
 			p.open(frameMax, 2047, 3) // the wait is a heartbeat long (C-31)
 			p.send(1, &amqp.BasicQos{})

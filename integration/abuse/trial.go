@@ -14,8 +14,8 @@ type row struct {
 	input string // what is done
 	want  string // what has to come of it
 	kind  kind
-	// alarm says that publishers may be blocked meanwhile, so that the neighbour's messages
-	// take as long as that lasts.
+	// alarm says that publishers may be blocked meanwhile, and the broker is at the end of its
+	// memory, so that nobody promises how long the neighbour's messages take.
 	alarm bool
 	run   func(t *trial)
 }
@@ -24,9 +24,10 @@ type row struct {
 type kind uint8
 
 const (
-	quick kind = iota // a second or two
-	slow              // as long as a time limit of the broker
-	heavy             // minutes, or gigabytes
+	quick   kind = iota // a second or two
+	waiting             // as long as a time limit of the broker, with next to nothing done meanwhile
+	slow                // as long as a time limit of the broker
+	heavy               // minutes, or gigabytes
 )
 
 // trial is a row being run.
