@@ -280,7 +280,7 @@ func (s *Server) tick() {
 		}
 		now := s.opts.Clock()
 		if next := turn(now); !next.IsZero() {
-			timer.Reset(max(0, time.Until(next))) // the turn has taken its time
+			timer.Reset(max(0, next.Sub(s.opts.Clock()))) // the turn has taken its time
 		}
 	}
 }

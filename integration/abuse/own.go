@@ -17,15 +17,14 @@ import (
 type own struct {
 	*trial
 	dir, binary, before string
-	settings            []string
 }
 
 // owned is a directory for such a broker, which launch starts. It ends with the row.
-func (t *trial) owned(before string, settings ...string) *own {
+func (t *trial) owned(before string) *own {
 	t.needProcess()
 	dir, err := os.MkdirTemp("", "leveret-abuse-")
 	t.must(err)
-	o := &own{trial: &trial{row: t.row, patience: t.patience}, dir: dir, binary: t.process.cmd.Args[3], before: before, settings: settings}
+	o := &own{trial: &trial{row: t.row, patience: t.patience}, dir: dir, binary: t.process.cmd.Args[3], before: before}
 	t.after(func() {
 		for _, p := range o.peers {
 			p.reset()
@@ -40,7 +39,7 @@ func (t *trial) owned(before string, settings ...string) *own {
 
 // launch starts the broker, which is not running, with what is in its directory.
 func (o *own) launch() {
-	tg, err := launchWith(o.dir, o.binary, o.before, 512<<20, o.settings...)
+	tg, err := launchWith(o.dir, o.binary, o.before, 512<<20)
 	o.must(err)
 	o.target = tg
 }
@@ -56,7 +55,8 @@ func (o *own) end(within time.Duration) int {
 	return o.process.cmd.ProcessState.ExitCode()
 }
 
-func (o *own) signal(s syscall.Signal) { o.must(o.process.cmd.Process.Signal(s)) }
+// terminate tells the broker to stop.
+func (o *own) terminate() { o.must(o.process.cmd.Process.Signal(syscall.SIGTERM)) }
 
 // logged tells how many lines of the log have a text. The log is that of the last start.
 func (o *own) logged(text string) int {

@@ -21,7 +21,7 @@ func aroundTheProcess() []row {
 			o := t.owned("")
 			o.launch()
 			p, ended := o.load()
-			o.signal(syscall.SIGTERM)
+			o.terminate()
 			began := time.Now()
 			if code := o.end(20 * time.Second); code != 0 {
 				t.failf("exit %d: %s", code, o.process.lastWords())
@@ -40,10 +40,10 @@ func aroundTheProcess() []row {
 			o.launch()
 			_, ended := o.load()
 			o.client() // it says nothing any more, so that an orderly end waits for it
-			o.signal(syscall.SIGTERM)
+			o.terminate()
 			o.expect("shutting down", 1)
 			began := time.Now()
-			o.signal(syscall.SIGTERM)
+			o.terminate()
 			if code := o.end(time.Second); code != 1 {
 				t.failf("exit %d, want 1: %s", code, o.process.lastWords())
 			}
@@ -169,7 +169,7 @@ func (t *trial) mute(before string) {
 		t.failf("there is a log all the same: %s", b)
 	}
 	p.reset() // nobody is to be waited for
-	o.signal(syscall.SIGTERM)
+	o.terminate()
 	if code := o.end(15 * time.Second); code != 0 {
 		t.failf("exit %d", code)
 	}

@@ -264,8 +264,9 @@ func (t *trial) exhaust(drive func(stop func() bool)) {
 		if !blocked {
 			both.publish("", "abuse.both", nil, []byte("during"))
 			published++
-			for m := amqp.Method(nil); !blocked; {
-				if m = both.want("basic.deliver", "connection.blocked", "connection.unblocked"); m.Name() == "basic.deliver" {
+			for !blocked {
+				m := both.want("basic.deliver", "connection.blocked", "connection.unblocked")
+				if m.Name() == "basic.deliver" {
 					_, err := both.content(m)
 					t.must(err)
 					break
