@@ -13,5 +13,7 @@
 //	go run ./integration/abuse -uri amqp://guest:guest@host:5672/ -metrics http://host:15692/metrics
 //
 // A broker that it starts itself runs under a memory limit: a control group of version 1
-// when it may make one, otherwise GOMEMLIMIT and memory_limit, which it says.
+// when it may make one, otherwise GOMEMLIMIT and memory_limit, which it says. Rows that stop a
+// broker, starve it or set its clock start another; the machine's clock is never touched. A row
+// that needs what this machine has not got is told as not run.
 package main
