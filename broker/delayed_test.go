@@ -378,7 +378,7 @@ func TestDefaultExchangeDelaysWhenToldTo(t *testing.T) {
 	n.disk.commit()
 	o := DefaultOptions()
 	o.DelayedDefaultExchange = true
-	n = restartWith(t, n.disk, o)
+	n = restartAt(t, n.disk, start, o)
 	n.publish("", "q", "now", amqp.Properties{})
 	n.publish("", "q", "later", delay(int32(1000)))
 	n.publish("", "q", "now", amqp.Properties{})
@@ -396,7 +396,7 @@ func TestDefaultExchangeDelaysWhenToldTo(t *testing.T) {
 	if n.waitReading(time.Second); n.bodies("q") != "later" {
 		t.Error("it did not come")
 	}
-	n = restartWith(t, n.disk, o)
+	n = restartAt(t, n.disk, start, o)
 	if len(n.v.Exchanges()) != len(exchange.Predeclared("/")) {
 		t.Error("there are two default exchanges")
 	}

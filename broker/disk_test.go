@@ -323,13 +323,13 @@ func newNode(t *testing.T) *node {
 // restart makes a broker of what is on d, as after a crash.
 func restart(t *testing.T, d *disk) *node {
 	t.Helper()
-	return restartWith(t, d, DefaultOptions())
+	return restartAt(t, d, start, DefaultOptions())
 }
 
-func restartWith(t *testing.T, d *disk, o Options) *node {
+func restartAt(t *testing.T, d *disk, now time.Time, o Options) *node {
 	t.Helper()
 	*d = disk{t: t, ids: d.ids, group: d.group, records: d.records, stored: d.stored, kept: d.kept}
-	n := &node{T: t, disk: d, now: start}
+	n := &node{T: t, disk: d, now: now}
 	n.b = New(o, d, d, rand.NewChaCha8([32]byte{}))
 	if err := n.b.Restore(n.now, d.catalog(), d.restored); err != nil {
 		t.Fatalf("restore: %v", err)
