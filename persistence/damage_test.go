@@ -131,19 +131,9 @@ func (l *sharedLog) String() string {
 func flip(t testing.TB, dir string, what []byte) {
 	t.Helper()
 	for _, name := range glob(t, dir, "*.vlog") {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := usedOf(t, name)
 		if i := bytes.Index(b, what); i >= 0 {
-			f, err := os.OpenFile(name, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if _, err := f.WriteAt([]byte{b[i] ^ 4}, int64(i)); err != nil {
-				t.Fatal(err)
-			}
+			overwrite(t, name, i, b[i]^4)
 			return
 		}
 	}
@@ -188,8 +178,7 @@ func TestMissingValueLogIsRefusedAndRepaired(t *testing.T) {
 	f := func(what, dir string, left int) {
 		t.Helper()
 		logs := slices.DeleteFunc(glob(t, dir, "*.vlog"), func(name string) bool {
-			b, err := os.ReadFile(name)
-			return err != nil || len(bytes.TrimRight(b, "\x00")) < 4096 // nothing is in it
+			return len(usedOf(t, name)) < 4096 // nothing is in it
 		})
 		for _, name := range []string{logs[0], logs[len(logs)-1]} {
 			dir := copyDir(t, dir)
@@ -320,15 +309,8 @@ func TestTruncatedTableIsRefusedAndNamed(t *testing.T) {
 func TestDamageInTheMiddleOfTheLogIsNoticed(t *testing.T) {
 	dir := filled(t, 20)
 	name := glob(t, dir, "*.mem")[0]
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := len(bytes.TrimRight(b, "\x00"))
-	b[used/2] ^= 0xFF
-	if err := os.WriteFile(name, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	b := usedOf(t, name)
+	overwrite(t, name, len(b)/2, b[len(b)/2]^0xFF)
 	lost(t, dir, "was committed")
 }
 
@@ -351,13 +333,8 @@ func TestTornTailIsNoReasonToStop(t *testing.T) {
 	// As if the last transaction had only half reached the disk, and its commit not
 	// returned.
 	name := glob(t, crashed, "*.mem")[0]
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := len(bytes.TrimRight(b, "\x00"))
-	clear(b[used-20:])
-	if err := errors.Join(os.WriteFile(name, b, 0o600), os.WriteFile(filepath.Join(crashed, sequenceName), before, 0o600)); err != nil {
+	overwrite(t, name, len(usedOf(t, name))-20, make([]byte, 20)...)
+	if err := os.WriteFile(filepath.Join(crashed, sequenceName), before, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "found", bodies(t, open(t, crashed), 1), []string{"confirmed"})
@@ -472,4 +449,37 @@ func TestHalfMadeStoreIsFinished(t *testing.T) {
 	s := open(t, dir)
 	s.Start()
 	write(t, s, topology.Unit{Puts: []topology.Record{topology.VHost{Name: "/"}}})
+}
+
+func TestZerosAtTheEndOfALogAreNotInUse(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	found := func(from, want int64) {
+		t.Helper()
+		if got, err := usedBytes(f, from); got != want || err != nil {
+			t.Errorf("from %d: got %d and %v, want %d", from, got, err, want)
+		}
+	}
+	found(0, 0)
+	found(logHeader, logHeader)
+	overwrite(t, name, 100, 'a')
+	found(0, 101)
+	overwrite(t, name, 20<<20, make([]byte, 3<<20)...) // that were written
+	found(0, 101)
+	overwrite(t, name, 40<<20+12345, 'b')
+	found(0, 40<<20+12346)
+	found(50<<20, 50<<20)
+	overwrite(t, name, 64<<20-1, 'c')
+	found(0, 64<<20)
+	found(64<<20, 64<<20)
 }

@@ -83,13 +83,13 @@ func noPlainText(t testing.TB, dir string) {
 		if err != nil || f.IsDir() {
 			return err
 		}
-		b, err := os.ReadFile(name)
+		b := usedOf(t, name)
 		for _, secret := range secrets {
 			if bytes.Contains(b, []byte(secret)) {
 				t.Errorf("%q can be read in %s", secret, name)
 			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -135,11 +135,7 @@ func TestPlainStoreHasPlainTextOnDisk(t *testing.T) {
 	for _, secret := range secrets[:1] {
 		found := false
 		for _, name := range glob(t, dir, "*") {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found = found || bytes.Contains(b, []byte(secret))
+			found = found || bytes.Contains(usedOf(t, name), []byte(secret))
 		}
 		if !found {
 			t.Errorf("%q is in no file", secret)
@@ -210,15 +206,8 @@ func TestFlippedBitInAnEncryptedStoreIsNeverServed(t *testing.T) {
 	for _, stop := range []bool{false, true} {
 		dir := sealed(t, stop)
 		name := glob(t, dir, "*.vlog")[0]
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Somewhere in the body of the fourth message.
-		b[logHeader+3*5300+2500] ^= 1
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		const at = logHeader + 3*5300 + 2500 // somewhere in the body of the fourth message
+		overwrite(t, name, at, usedOf(t, name)[at]^1)
 		again := copyDir(t, dir)
 		s := openWith(t, dir, testKey)
 		if got := len(served(t, s, 1)); got != 60 || s.Stats().Damaged != 1 {
@@ -258,14 +247,7 @@ func TestWhatWasSetAsideOfAnEncryptedLogIsFoundAgain(t *testing.T) {
 		t.Helper()
 		dir := sealed(t, false)
 		name := glob(t, dir, "*.vlog")[0]
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[at] ^= 0x10
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		overwrite(t, name, at, usedOf(t, name)[at]^0x10)
 		if err := saveTails(dir, zerolog.Nop()); err != nil {
 			t.Fatal(err)
 		}

@@ -248,6 +248,38 @@ func copySparse(t testing.TB, from, to string) bool {
 	return true
 }
 
+// usedOf is what is in a file without the zeros at its end.
+func usedOf(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size, err := usedBytes(f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// overwrite has b at an offset of a file.
+func overwrite(t testing.TB, name string, at int, b ...byte) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(b, int64(at))
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // messages are the messages found of a queue, which are as many as was said unless some
 // are damaged.
 func messages(t testing.TB, s *Store, id queue.ID) []queue.RestoredMessage {

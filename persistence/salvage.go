@@ -126,11 +126,21 @@ func entryBytes(head []byte) int64 {
 	return int64(len(head)-len(c.b)) + int64(key) + int64(value) + 4
 }
 
-// usedBytes is where the zeros at the end of a file begin, no less than from.
+// usedBytes is where the zeros at the end of a file begin, no less than from. It moves f's
+// offset. What no block was ever written to is not read: the last value log is twice as long
+// as it may become, and reading all of that would take longer than the rest of a start.
 func usedBytes(f *os.File, from int64) (int64, error) {
 	used, at := from, from
 	b, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
 	for {
+		next, err := nextData(f, at)
+		if err == io.EOF {
+			return used, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		at = next
 		n, err := f.ReadAt(b, at)
 		if !bytes.Equal(b[:n], zeros[:n]) {
 			used = at + int64(len(bytes.TrimRight(b[:n], "\x00")))

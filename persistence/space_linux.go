@@ -3,6 +3,8 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"syscall"
 )
 
@@ -30,6 +32,22 @@ func SpaceOf(dir string) (Space, error) {
 // allocate gives f its size and the room for it.
 func allocate(f interface{ Fd() uintptr }, size int64) error {
 	return ignoringEINTR(func() error { return syscall.Fallocate(int(f.Fd()), 0, 0, size) })
+}
+
+// nextData is where, from at on, the next part of f is that is not a hole, or io.EOF when there
+// is none. It moves f's offset.
+func nextData(f *os.File, at int64) (int64, error) {
+	const seekData = 3 // SEEK_DATA of lseek(2)
+	next, err := f.Seek(at, seekData)
+	switch {
+	case err == nil:
+		return next, nil
+	case errors.Is(err, syscall.ENXIO):
+		return 0, io.EOF
+	case errors.Is(err, syscall.EINVAL):
+		return at, nil // a file system that knows no holes
+	}
+	return 0, err
 }
 
 func ignoringEINTR(f func() error) error {
