@@ -42,7 +42,8 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, exe, args...)
-	cmd.Env = []string{"LEVERET_TEST_PROGRAM=1", "PATH=" + os.Getenv("PATH")}
+	// Built with the race detector it would wait for a second before it ends, every time.
+	cmd.Env = []string{"LEVERET_TEST_PROGRAM=1", "PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=10"}
 	cmd.Dir = t.TempDir()
 	return cmd
 }
