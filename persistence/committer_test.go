@@ -388,9 +388,11 @@ func TestDroppedQueueIsForgotten(t *testing.T) {
 		goes.mu.Unlock()
 		s.Drop(2)
 		synctest.Wait()
+		stays.mu.Lock() // which the committer asks whether it is deleted before it notes it again
 		if _, ok := s.c.known[2]; ok {
 			t.Error("the queue is known after its drop")
 		}
+		stays.mu.Unlock()
 		time.Sleep(2 * ackInterval) // of the test's own time
 		synctest.Wait()
 		if err := s.Close(); err != nil {
