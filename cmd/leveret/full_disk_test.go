@@ -193,7 +193,11 @@ var onDisk = amqp.Blocking{Active: true, Reason: "low on disk"}
 
 // TestPublishersStopBeforeTheDiskIsFull, and go on when consumers have made room.
 func TestPublishersStopBeforeTheDiskIsFull(t *testing.T) { // E8, P12
-	for _, mebibytes := range []string{"256", "700"} {
+	sizes := []string{"256", "700"}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, mebibytes := range sizes {
 		t.Run(mebibytes, func(t *testing.T) { fillAndDrain(t, mebibytes) })
 	}
 }

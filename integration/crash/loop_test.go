@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	roundsFlag = flag.Int("rounds", 0, "lives of the broker; 0 is 6, or 2 with -short")
+	roundsFlag = flag.Int("rounds", 0, "lives of the broker; 0 is 6")
 	seedFlag   = flag.Uint64("seed", 0, "what the moments of the kills and the load are drawn from; 0 is drawn itself")
 	brokerFlag = flag.String("broker", "", "AMQP URL of a running broker to put the load on instead, without kills")
 )
@@ -64,13 +64,10 @@ func TestLoadWithoutKills(t *testing.T) {
 	t.Log(l)
 }
 
-// rounds is how many the command line asks for, or the usual number, or 2 with -short.
+// rounds is how many the command line asks for, or the usual number.
 func rounds(usual int) int {
-	switch {
-	case *roundsFlag > 0:
+	if *roundsFlag > 0 {
 		return *roundsFlag
-	case testing.Short():
-		return 2
 	}
 	return usual
 }
@@ -79,6 +76,9 @@ func newLoop(t *testing.T) *loop {
 	t.Helper()
 	if *brokerFlag != "" {
 		t.Skip("-broker is for TestLoadWithoutKills")
+	}
+	if testing.Short() {
+		t.Skip("it builds the broker and runs it as a process")
 	}
 	seed := *seedFlag
 	if seed == 0 {
