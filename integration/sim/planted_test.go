@@ -13,8 +13,17 @@ import (
 
 var planted = flag.Bool("sim.planted", false, "build the broker with one bug at a time and see that the simulation finds it")
 
-// shareFlag is which of the broken rules TestBrokenRulesAreNoticed takes: all of them take minutes.
-var shareFlag = flag.String("sim.share", "0/1", "with 1/3, the second third of the broken rules")
+// shareFlag is which of the bugs are planted: all of them take minutes.
+var shareFlag = flag.String("sim.share", "0/1", "with 1/3, the second third of the bugs and of the broken rules")
+
+// share is what shareFlag says: every of-th one, from which on.
+func share(t *testing.T) (which, of int) {
+	t.Helper()
+	if n, err := fmt.Sscanf(*shareFlag, "%d/%d", &which, &of); n != 2 || err != nil || of < 1 || which < 0 || which >= of {
+		t.Fatalf("-sim.share %s", *shareFlag)
+	}
+	return which, of
+}
 
 // bug is a mistake somebody could make: in file, old reads new instead.
 type bug struct {
@@ -97,8 +106,13 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	if !*planted {
 		t.Skip("builds the broker once for each bug; ask for it with -sim.planted")
 	}
-	for _, b := range bugs {
+	which, of := share(t)
+	for i, b := range bugs {
+		if i%of != which {
+			continue
+		}
 		t.Run(strings.ReplaceAll(b.name, " ", "_"), func(t *testing.T) {
+			t.Parallel() // much of a build and all of a simulation have one processor
 			binary := b.plant(t, "integration/sim")
 			out, err := exec.Command(binary, "-test.run", "TestNothingIsLost", "-sim.seeds", "600", "-test.timeout", "120s").CombinedOutput()
 			if err == nil {

@@ -311,14 +311,11 @@ func TestBrokenRulesAreNoticed(t *testing.T) {
 	if !*planted {
 		t.Skip("builds a package's tests once for each bug; ask for it with -sim.planted")
 	}
-	var share, of int
-	if n, err := fmt.Sscanf(*shareFlag, "%d/%d", &share, &of); n != 2 || err != nil || of < 1 || share < 0 || share >= of {
-		t.Fatalf("-sim.share %s", *shareFlag)
-	}
+	which, of := share(t)
 	at := 0
 	for _, r := range storeRules {
 		for _, b := range r.broken {
-			if at++; at%of != share {
+			if at++; at%of != which {
 				continue
 			}
 			if b.dir == "" && slices.ContainsFunc(bugs, func(o bug) bool { return o.name == b.name }) {
@@ -330,6 +327,7 @@ func TestBrokenRulesAreNoticed(t *testing.T) {
 }
 
 func (b *breakage) noticed(t *testing.T) {
+	t.Parallel()
 	dir, args := b.dir, []string{"-test.run", "^" + b.test + "$", "-test.timeout", "30s"}
 	if dir == "" {
 		dir, args = "integration/sim", []string{"-test.run", "TestNothingIsLost", "-sim.seeds", "600", "-test.timeout", "120s"}
