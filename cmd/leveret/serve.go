@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -36,6 +35,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 func run(c config.Config, log zerolog.Logger, stop <-chan os.Signal) error {
 	b := thisBuild()
 	announce(c, b, log)
+	keepHeapSmall()
 	n, err := node.Start(c, node.Options{Log: log, Version: b.Version, RelaxHeap: limitHeap(c)})
 	if err != nil {
 		log.Error().Err(err).Msg("cannot start")
@@ -66,29 +66,6 @@ func reloadOn(s os.Signal, reload func()) (end func()) {
 		close(done)
 		waiting.Wait()
 	}
-}
-
-// limitHeap has the runtime collect garbage sooner as the memory of the machine or the
-// container runs out, rather than let the heap double until the process is killed. As long as
-// there is no memory alarm that is at the limit where there would be one, so that it is not
-// garbage that raises it; while there is one, what is in use is no garbage, and the heap may
-// grow to what there is. The environment has the last word, with GOMEMLIMIT.
-func limitHeap(c config.Config) (relax func(alarm bool)) {
-	memory := node.Memory()
-	if os.Getenv("GOMEMLIMIT") != "" || memory <= 0 {
-		return nil
-	}
-	most := max(memory/100*85, int64(c.MemoryLimit))
-	limit := min(most, node.MemoryLimit(c)/10*11) // what the runtime itself needs is a tenth
-	relax = func(alarm bool) {
-		if alarm {
-			debug.SetMemoryLimit(most)
-		} else {
-			debug.SetMemoryLimit(limit)
-		}
-	}
-	relax(false)
-	return relax
 }
 
 // running is a node as far as its end goes.
