@@ -26,7 +26,7 @@ const (
 	batchBytes   = 4 << 20
 	// passRefs is how many references the records have that one pass empties: their
 	// directories are in memory meanwhile.
-	passRefs = 256 << 10
+	passRefs = 64 << 10
 	// mergeRatio is how many small chunks become one before it is worth it.
 	mergeRatio = 4
 )
