@@ -24,6 +24,7 @@ type Server struct {
 	t      host
 	config config.Config
 	log    zerolog.Logger
+	ports  []port // to release when the broker does not start again
 
 	mu   sync.Mutex // guards the fields below
 	node *node.Node // nil while it does not run
@@ -103,12 +104,12 @@ func run(t host, log zerolog.Logger, opts []Option) *Server {
 	s := &Server{t: t, config: config.Default(), log: log}
 	s.config.NodeName = "leveret@brokertest"
 	s.config.DataDir = t.TempDir()
-	s.config.Listen = []string{"127.0.0.1:0"}
-	s.config.MetricsListen = []string{"127.0.0.1:0"}
-	s.config.ManagementListen = []string{"127.0.0.1:0"}
+	s.config.Listen = []string{anyPort}
+	s.config.MetricsListen = []string{anyPort}
+	s.config.ManagementListen = []string{anyPort}
 	// As in any configuration, these count when there is a certificate.
-	s.config.TLS.Listen = []string{"127.0.0.1:0"}
-	s.config.TLS.ManagementListen = []string{"127.0.0.1:0"}
+	s.config.TLS.Listen = []string{anyPort}
+	s.config.TLS.ManagementListen = []string{anyPort}
 	// Tests are to run where little is left, and to take little.
 	s.config.DiskFreeLimit, s.config.Store.Ballast = 64*config.MiB, 0
 	// A client of a test that does not answer has no reason to.
@@ -119,10 +120,36 @@ func run(t host, log zerolog.Logger, opts []Option) *Server {
 	if err := s.config.Validate(); err != nil {
 		t.Fatalf("brokertest: %v", err)
 	}
+	if err := s.reserve(); err != nil {
+		t.Fatalf("brokertest: %v", err)
+	}
 	if err := s.start(); err != nil {
 		t.Fatalf("brokertest: the broker did not start: %v", err)
 	}
 	return s
+}
+
+const anyPort = "127.0.0.1:0"
+
+// reserve has ports of the broker's own take the place of any.
+func (s *Server) reserve() error {
+	lists := [][]string{s.config.Listen, s.config.MetricsListen, s.config.ManagementListen}
+	if s.config.TLS.Enabled() {
+		lists = append(lists, s.config.TLS.Listen, s.config.TLS.ManagementListen)
+	}
+	for _, list := range lists {
+		for i, address := range list {
+			if address != anyPort {
+				continue
+			}
+			p, address, err := reserve()
+			if err != nil {
+				return fmt.Errorf("reserving a port: %w", err)
+			}
+			s.ports, list[i] = append(s.ports, p), address
+		}
+	}
+	return nil
 }
 
 // start runs the node and keeps the ports it got, so that clients that connect again after
@@ -245,6 +272,10 @@ func (s *Server) Restart() {
 func (s *Server) Close() {
 	s.t.Helper()
 	s.stop()
+	for _, p := range s.ports {
+		p.release()
+	}
+	s.ports = nil
 	if p, ok := s.t.(*program); ok {
 		p.removeDirs()
 	}
