@@ -132,6 +132,50 @@ may_everything() {
     done
 }
 
+# rust_crate NAME VERSION copies a crate of Rust to $work/NAME.
+rust_crate() {
+    local name=$1 version=$2 directory
+    needs cargo cc cmake || return
+    mkdir -p "$work/want/src" && : >"$work/want/src/lib.rs" &&
+        printf '[package]\nname = "want"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n%s = "=%s"\n' "$name" "$version" \
+            >"$work/want/Cargo.toml" || return
+    (cd "$work/want" && cargo fetch --quiet) || return
+    directory=$(cd "$work/want" && cargo metadata --quiet --format-version 1 |
+        python3 -c 'import json, os, sys
+name = sys.argv[1]
+print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == name))' "$name") || return
+    cp -r "$directory" "$work/$name" && chmod -R u+w "$work/$name"
+}
+
+# cargo_lines runs the tests of the crate in the current directory, one at a time and each in a
+# process of its own. A test is called FILE::NAME.
+cargo_lines() {
+    local file program each
+    export CARGO_TARGET_DIR=$cache/cargo/$(basename "$PWD")
+    cargo test --quiet --locked --no-run --lib --tests --message-format json 2>"$work/output" |
+        python3 -c 'import json, sys
+for line in sys.stdin:
+    built = json.loads(line)
+    if built.get("executable") and built["profile"]["test"]:
+        print(built["target"]["name"], built["executable"])' >"$work/programs"
+    [ -s "$work/programs" ] || { tail -30 "$work/output" >&2; return 1; }
+    while read -r file program; do
+        for each in $("$program" --list --format terse 2>/dev/null | sed -n 's/: test$//p'); do
+            [[ $file::$each =~ ${pattern:-.} ]] || continue
+            if redirected timeout --kill-after=2 70 "$program" --exact "$each" >"$work/output" 2>&1; then
+                if grep -q "^test $each .*ignored" "$work/output"; then
+                    echo "skip $file::$each"
+                else
+                    echo "pass $file::$each"
+                fi
+            else
+                echo "FAIL $file::$each"
+                head -30 "$work/output" | sed 's/^/       /' >&2
+            fi
+        done
+    done < <(sort "$work/programs")
+}
+
 # go_module MODULE@VERSION copies a Go module to $work/module, which may be written to.
 go_module() {
     local directory
