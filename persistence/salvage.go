@@ -134,7 +134,7 @@ func usedBytes(f *os.File, from int64) (int64, error) {
 	b, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
 	for {
 		next, err := nextData(f, at)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return used, nil
 		}
 		if err != nil {
@@ -146,7 +146,7 @@ func usedBytes(f *os.File, from int64) (int64, error) {
 			used = at + int64(len(bytes.TrimRight(b[:n], "\x00")))
 		}
 		at += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return used, nil
 		}
 		if err != nil {
