@@ -105,20 +105,26 @@ func TestRoomForTablesIsGivenBack(t *testing.T) {
 	}
 	defer s.Close()
 	d := s.backend.(*disk)
-	for range 3 {
-		d.reclaimer = reclaimer{}
-		if err := d.reclaim(time.Now()); err != nil { // two memtables full
+	c := compactionOf(d.db)
+	if !c.pieces().IsValid() {
+		t.Fatal("Badger keeps what it builds tables in somewhere else")
+	}
+	// Badger drops a piece itself when it has built none for two seconds, and so does a merge
+	// that fills the next table.
+	freed := uint64(0)
+	for try := 0; freed == 0 && try < 20; try++ {
+		for range 3 {
+			d.reclaimer = reclaimer{}
+			if err := d.reclaim(time.Now()); err != nil { // two memtables full
+				t.Fatal(err)
+			}
+		}
+		if err := d.db.Flatten(1); err != nil {
 			t.Fatal(err)
 		}
+		freed = c.giveBack()
 	}
-	if err := d.db.Flatten(1); err != nil {
-		t.Fatal(err)
-	}
-	c := compactionOf(d.db)
-	if pieces := c.pieces(); !pieces.IsValid() || pieces.Len() == 0 {
-		t.Fatalf("got %v, want what Badger keeps", pieces)
-	}
-	if freed := c.giveBack(); freed < 2*tableSize {
+	if freed < 2*tableSize {
 		t.Errorf("got %d bytes freed, want a table's room at least, of %d", freed, 2*tableSize)
 	}
 	if n := c.pieces().Len(); n != 0 {
