@@ -68,7 +68,7 @@ func readDefinitions(path string) (all []definitions.Definitions, hash string, e
 			return nil, "", err
 		}
 		// The lengths tell where a file ends and the next begins.
-		fmt.Fprintf(sum, "%s %d\n", filepath.Base(name), len(text))
+		sum.Write(fmt.Appendf(nil, "%s %d\n", filepath.Base(name), len(text)))
 		sum.Write(text)
 		d, err := definitions.Parse(text)
 		if err != nil {
