@@ -34,16 +34,16 @@ func limitHeap(c config.Config) (relax func(alarm bool)) {
 }
 
 const (
-	// largeHeap is from how many bytes in use on garbage may be half of what is in use, and
+	// largeHeap is from how many bytes in use on garbage may be a third of what is in use, and
 	// smallHeap below how many it may be as much again, which is the runtime's own rule.
 	largeHeap = 32 << 20
 	smallHeap = 24 << 20
 
 	smallHeapGarbage = 100 // percent
-	largeHeapGarbage = 50
+	largeHeapGarbage = 35
 )
 
-// keepHeapSmall has the runtime collect garbage twice as often while much is in use. A heap of a
+// keepHeapSmall has the runtime collect garbage three times as often while much is in use. A heap of a
 // few megabytes may double at no cost that anybody sees; one that is large because millions of
 // messages wait is merged tables for a moment, and would double on top of those. Collecting is
 // about a hundredth of the processor time of such a broker. The environment has the last word,

@@ -11,7 +11,7 @@ func TestLargeHeapMayHaveLessGarbage(t *testing.T) {
 	for _, step := range []struct {
 		live uint64
 		want int
-	}{{2 << 20, 100}, {31 << 20, 100}, {32 << 20, 50}, {500 << 20, 50}, {25 << 20, 50}, {23 << 20, 100}, {31 << 20, 100}} {
+	}{{2 << 20, 100}, {31 << 20, 100}, {32 << 20, 35}, {500 << 20, 35}, {25 << 20, 35}, {23 << 20, 100}, {31 << 20, 100}} {
 		if percent = garbageFor(step.live, percent); percent != step.want {
 			t.Errorf("%d MiB in use: got %d %%, want %d %%", step.live>>20, percent, step.want)
 		}
