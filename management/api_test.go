@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/leveretmq/leveret/brokertest"
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // client asks the API of a broker.
@@ -24,6 +25,21 @@ func newClient(t *testing.T, opts ...brokertest.Option) (*brokertest.Server, *cl
 	t.Helper()
 	s := brokertest.Start(t, append([]brokertest.Option{brokertest.InMemory()}, opts...)...)
 	return s, &client{t, s.ManagementURL() + "/api", "guest", "guest"}
+}
+
+// openChannel is a channel of a connection of its own, until the test ends.
+func openChannel(t *testing.T, s *brokertest.Server) *amqp.Channel {
+	t.Helper()
+	conn, err := amqp.Dial(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // it may be closed
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ch
 }
 
 // as is c for another user, whose password is x.

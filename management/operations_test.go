@@ -59,15 +59,7 @@ func TestMessagesThatAreOnDiskAreGot(t *testing.T) {
 	s := brokertest.Start(t, brokertest.WithConfig(func(c *config.Config) { c.Store.QueueMemory = config.MiB }))
 	c := &client{t, s.ManagementURL() + "/api", "guest", "guest"}
 	c.must("PUT", "/queues/%2F/q", `{"durable":true}`)
-	conn, err := amqp.Dial(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := openChannel(t, s)
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
 	}
@@ -148,15 +140,7 @@ func TestWhatIsPublishedHereIsAMessageLikeAnyOther(t *testing.T) {
 	for _, q := range []string{"a", "b", "c"} {
 		c.must("PUT", "/queues/%2F/"+q, "{}")
 	}
-	conn, err := amqp.Dial(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := openChannel(t, s)
 	text := c.must("POST", "/exchanges/%2F/amq.default/publish", `{"routing_key":"a","payload":"aGk=","payload_encoding":"base64","properties":{`+
 		`"content_type":"text/plain","content_encoding":"x","delivery_mode":2,"priority":"3","correlation_id":"c","reply_to":"r","expiration":"60000",`+
 		`"message_id":"m","timestamp":1234567890,"type":"t","user_id":"guest","app_id":"app","headers":{"n":5,"CC":["b"],"BCC":["c"]}}}`)

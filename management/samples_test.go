@@ -114,15 +114,7 @@ func TestWhatRabbitMQMeansToTakeAwayIsListed(t *testing.T) {
 	}
 	f("")
 	c.must("PUT", "/queues/%2F/durable", `{"durable":true}`)
-	conn, err := amqp.Dial(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := openChannel(t, s)
 	if _, err := ch.QueueDeclare("", false, true, true, false, nil); err != nil {
 		t.Fatal(err)
 	}
